@@ -1,0 +1,1 @@
+"""How anything is measured and recorded: units, records, statistics, timing, registry, worker, store."""

@@ -1,0 +1,53 @@
+"""What a benchmark function is given: the device, the ranks, operands, and one way to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.accelerator import Accelerator, Operation
+from harness.errors import Skip
+from harness.operands import Arena, Operands, Spec
+from harness.policy import Policy
+from harness.ranks import Ranks
+from harness.records import Cadence, Measurement
+from harness.sampling import Meter, Task, measure
+
+if TYPE_CHECKING:
+    import torch
+
+BOTH = (Cadence.ISOLATED, Cadence.STREAMING)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One rank's place in a launch. `seed` is the same on all ranks."""
+
+    accelerator: Accelerator
+    ranks: Ranks
+    meter: Meter
+    policy: Policy
+    arena: Arena
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.arena.device
+
+    def require(self, operation: Operation) -> None:
+        """Skip the cell, with the vendor's reason, where the device or its backend cannot do it."""
+        reason = self.accelerator.refuses(operation)
+        if reason is not None:
+            raise Skip(reason)
+
+    def operands(self, *specs: Spec) -> Operands:
+        """Sets of random tensors that together exceed the last-level cache fourfold (METHOD 12).
+
+        Skips the cell when not even one set fits in free memory.
+        """
+        return self.arena.operands(specs)
+
+    def time(self, task: Task, cadences: Sequence[Cadence] = BOTH) -> list[Measurement]:
+        """Measure the task once per cadence; the same list of samples on every rank."""
+        return [measure(self.meter, task, cadence, self.policy) for cadence in cadences]

@@ -1,0 +1,96 @@
+"""The ranks of a launch, as a benchmark sees them.
+
+`Ranks` is the control plane: it agrees on decisions and gathers results between timed blocks, over a
+gloo group of its own, so that nothing of it is ever inside a timed region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Protocol
+
+
+class Ranks(Protocol):
+    """rank of world; local is the rank's index on its host."""
+
+    rank: int
+    world: int
+    local: int
+
+    def barrier(self) -> None:
+        """Wait for every rank on the control group."""
+        ...
+
+    def agree(self, value: float) -> float:
+        """Rank 0's value, on every rank: how a decision that depends on a clock becomes common."""
+        ...
+
+    def column(self, value: float) -> list[float]:
+        """Every rank's value, on every rank, in rank order."""
+        ...
+
+    def maximum(self, values: Sequence[float]) -> list[float]:
+        """The largest over ranks at each index (lists of one length)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One rank: every agreement is with itself."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+
+    def barrier(self) -> None:
+        return
+
+    def agree(self, value: float) -> float:
+        return value
+
+    def column(self, value: float) -> list[float]:
+        return [value]
+
+    def maximum(self, values: Sequence[float]) -> list[float]:
+        return list(values)
+
+
+class TorchRanks:
+    """Ranks over torch.distributed: the default group carries the benchmark's operations with the
+    vendor's backend, a second gloo group carries agreement."""
+
+    def __init__(self, backend: str, rank: int, world: int, local: int, timeout: float) -> None:
+        import torch
+        import torch.distributed as dist
+
+        self.rank, self.world, self.local = rank, world, local
+        limit = timedelta(seconds=timeout)
+        dist.init_process_group(backend, rank=rank, world_size=world, timeout=limit)
+        self._control = dist.new_group(backend="gloo", timeout=limit)
+        self._dist = dist
+        self._tensor = partial(torch.tensor, dtype=torch.float64)
+
+    def barrier(self) -> None:
+        self._dist.barrier(group=self._control)
+
+    def agree(self, value: float) -> float:
+        box = self._tensor([value])
+        self._dist.broadcast(box, src=0, group=self._control)
+        return float(box.item())
+
+    def column(self, value: float) -> list[float]:
+        mine = self._tensor([value])
+        table = [self._tensor([0.0]) for _ in range(self.world)]
+        self._dist.all_gather(table, mine, group=self._control)
+        return [float(entry.item()) for entry in table]
+
+    def maximum(self, values: Sequence[float]) -> list[float]:
+        box = self._tensor(values)
+        self._dist.all_reduce(box, op=self._dist.ReduceOp.MAX, group=self._control)
+        return [float(value) for value in box.tolist()]
+
+    def close(self) -> None:
+        self._dist.destroy_process_group()

@@ -1,0 +1,110 @@
+"""Benchmarks by name. A benchmark is a small record of functions, not a class tree.
+
+Modules are listed by the rooms that hold benchmarks, and imported on look-up: importing one imports
+no torch (that happens inside its function). Other packages add theirs through the entry-point group
+`bench.benchmarks`, each entry naming a module.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import importlib.metadata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from harness.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from harness.context import Context
+    from harness.records import Measurement, Struct
+
+ENTRY_POINTS = "bench.benchmarks"
+
+Function = Callable[["Context", Any], "Sequence[Measurement]"]
+F = TypeVar("F", bound=Function)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What can be measured.
+
+    scope: "group" runs on all ranks together; "device" runs on every device by itself, all at once.
+    rate: name of the rate that headlines it. needs: importable modules beyond torch.
+    """
+
+    name: str
+    version: int
+    params: type[Struct]
+    run: Function
+    summary: str
+    scope: Literal["group", "device"]
+    rate: str
+    needs: tuple[str, ...] = ()
+
+
+_registered: dict[str, Benchmark] = {}
+
+
+def benchmark(
+    name: str,
+    *,
+    version: int,
+    params: type[Struct],
+    scope: Literal["group", "device"],
+    rate: str,
+    summary: str = "",
+    needs: tuple[str, ...] = (),
+) -> Callable[[F], F]:
+    """Register the decorated function `(Context, params) -> measurements` under `name`.
+
+    The summary defaults to the first line of the docstring. A second function under the same name
+    raises ValueError.
+    """
+
+    def register(function: F) -> F:
+        text = summary or (function.__doc__ or "").strip().split("\n")[0]
+        entry = Benchmark(name, version, params, function, text, scope, rate, needs)
+        held = _registered.get(name)
+        if held is not None and held.run is not function:
+            raise ValueError(f"two benchmarks are called '{name}': {held.run.__module__} and {function.__module__}")
+        _registered[name] = entry
+        return function
+
+    return register
+
+
+def plugin_modules() -> list[str]:
+    """Modules that other installed packages offer as benchmarks."""
+    return [entry.module for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+
+
+def load(modules: Iterable[str]) -> dict[str, Benchmark]:
+    """Import the listed modules and return every registered benchmark by name, sorted."""
+    for module in modules:
+        importlib.import_module(module)
+    return dict(sorted(_registered.items()))
+
+
+def find(name: str, known: dict[str, Benchmark]) -> Benchmark:
+    """The benchmark of that name; an unknown one lists near matches."""
+    if name not in known:
+        raise unknown("benchmark", name, known, "See `bench list benchmarks`.")
+    return known[name]
+
+
+def select(patterns: Sequence[str], known: dict[str, Benchmark]) -> list[Benchmark]:
+    """Benchmarks whose name matches any pattern, or lies under it: 'gemm' selects 'gemm.square'.
+
+    A pattern that matches nothing is an error, so that a typing slip never measures less than asked.
+    """
+    chosen: dict[str, Benchmark] = {}
+    for pattern in patterns:
+        hits = [b for n, b in known.items() if fnmatch.fnmatchcase(n, pattern) or n.startswith(f"{pattern}.")]
+        if not hits:
+            if set(pattern) & set("*?["):
+                raise UsageError(f"no benchmark matches '{pattern}'. See `bench list benchmarks`.")
+            find(pattern, known)
+        chosen.update({hit.name: hit for hit in hits})
+    return list(chosen.values())

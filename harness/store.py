@@ -1,0 +1,226 @@
+"""A run on disk: `run.json` (what was asked), `records.jsonl` (what came of it), `logs/`.
+
+run.json is written once, records.jsonl only appended to, a line at a time, flushed to the disk; no
+file is ever rewritten, so a crash, a kill or a full disk costs at most the line being written, and
+everything before it still reads. Lines are of two types: `provenance` (once per launch) and `record`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import CannotRun, UsageError
+from harness.hardware import Cluster
+from harness.records import SCHEMA, Incomplete, Params, Provenance, Record, Struct, cell_name
+
+RUN_FILE = "run.json"
+RECORDS_FILE = "records.jsonl"
+
+
+class Planned(Struct, frozen=True):
+    """A cell that the run is to measure, in each of its launches."""
+
+    benchmark: str
+    version: int
+    params: Params
+
+    @property
+    def label(self) -> str:
+        return cell_name(self.benchmark, self.params)
+
+
+class RunInfo(Struct, frozen=True):
+    """What was asked: enough to report on the run, and to resume it."""
+
+    schema: int
+    id: str
+    created: str  # ISO 8601, UTC
+    command: tuple[str, ...]
+    suite: str
+    cluster: Cluster  # the definition as it was, whole
+    simulated: bool
+    seed: int
+    launches: int
+    budget: float | None  # s
+    cells: tuple[Planned, ...]
+
+
+class _RecordLine(Struct, frozen=True, tag="record", tag_field="type"):
+    record: Record
+
+
+class _ProvenanceLine(Struct, frozen=True, tag="provenance", tag_field="type"):
+    provenance: Provenance
+
+
+_Line = _RecordLine | _ProvenanceLine
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as read back. `problems` names what could not be read."""
+
+    path: Path
+    info: RunInfo
+    records: tuple[Record, ...]
+    provenance: dict[str, Provenance]
+    problems: tuple[str, ...]
+
+    @property
+    def finished(self) -> set[tuple[str, int]]:
+        """(cell, launch) that need no further measuring: all but the incomplete ones."""
+        done = set()
+        for record in self.records:
+            key = (cell_name(record.benchmark, record.params), record.launch)
+            if isinstance(record.outcome, Incomplete):
+                done.discard(key)
+            else:
+                done.add(key)
+        return done
+
+
+def new_id(suite: str, cluster: str) -> str:
+    """A run's folder name: sorts by time, says what it is, and never collides."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{cluster}-{suite}-{secrets.token_hex(2)}"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """All of `data` under `path`, or nothing: a temporary file in the same folder, synced, renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CannotRun(f"cannot write {path}: {error.strerror}") from error
+
+
+class Store:
+    """Appends to one run's folder. One writer at a time (see `lock`)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._encoder = msgspec.json.Encoder()
+
+    @classmethod
+    def create(cls, folder: Path, info: RunInfo) -> Store:
+        """A new run under `folder`; CannotRun if the folder cannot be written."""
+        path = folder / info.id
+        try:
+            (path / "logs").mkdir(parents=True, mode=0o755)
+        except OSError as error:
+            raise UsageError(f"cannot create {path}: {error.strerror}. Name a writable folder with --out.") from error
+        write_atomically(path / RUN_FILE, msgspec.json.format(msgspec.json.encode(info), indent=1))
+        (path / RECORDS_FILE).touch()
+        return cls(path)
+
+    def append(self, entry: Record | Provenance) -> None:
+        """One line, on the disk before this returns. A full disk leaves what was there readable."""
+        line: _Line = _RecordLine(entry) if isinstance(entry, Record) else _ProvenanceLine(entry)
+        data = self._encoder.encode(line) + b"\n"
+        target = self.path / RECORDS_FILE
+        try:
+            _append(target, data)
+        except OSError as error:
+            raise CannotRun(
+                f"cannot append to {target}: {error.strerror}. Every earlier record is intact; free some space, "
+                f"then continue with `bench run --resume {self.path}`."
+            ) from error
+
+
+def _append(target: Path, data: bytes) -> None:
+    """Append whole lines only: what a full disk cut off is taken back."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and not _ends_line(target, size):
+            data = b"\n" + data  # a writer that was killed left a cut line: close it off
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(descriptor, data[written:])
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _ends_line(target: Path, size: int) -> bool:
+    with open(target, "rb") as file:
+        file.seek(size - 1)
+        return file.read(1) == b"\n"
+
+
+def read_info(path: Path) -> RunInfo:
+    """run.json of a run's folder; UsageError where it is none, or of another schema."""
+    try:
+        data = (path / RUN_FILE).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} is no run: {RUN_FILE}: {error.strerror}. See `bench list runs`.") from error
+    try:
+        _check_schema(data, path / RUN_FILE)
+        return msgspec.json.decode(data, type=RunInfo)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{path / RUN_FILE}: {error}") from error
+
+
+class _Schema(msgspec.Struct):
+    schema: int | None = None
+
+
+def _check_schema(data: bytes, where: Path | str) -> None:
+    held = msgspec.json.decode(data, type=_Schema).schema
+    if held != SCHEMA:
+        raise UsageError(f"{where}: schema {held}, and this program reads {SCHEMA}. Use the version that wrote it.")
+
+
+def read(path: Path) -> Run:
+    """The whole run. Lines that cannot be read are named in `problems`; the others are kept."""
+    info = read_info(path)
+    records: list[Record] = []
+    provenance: dict[str, Provenance] = {}
+    problems: list[str] = []
+    for number, line in enumerate(_lines(path / RECORDS_FILE), start=1):
+        try:
+            entry = _decoder.decode(line)
+        except msgspec.DecodeError as error:
+            problems.append(f"{RECORDS_FILE} line {number}: {error}")
+            continue
+        if isinstance(entry, _ProvenanceLine):
+            provenance[entry.provenance.id] = entry.provenance
+        elif entry.record.schema != SCHEMA:
+            problems.append(f"{RECORDS_FILE} line {number}: schema {entry.record.schema}, this program reads {SCHEMA}")
+        else:
+            records.append(entry.record)
+    return Run(path, info, tuple(records), provenance, tuple(problems))
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Lines one at a time; a file that is not there has none."""
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        yield from (line for line in file if line.strip())
+
+
+def list_runs(folder: Path) -> list[RunInfo]:
+    """What was asked in every run under `folder`, oldest first; folders that are no runs are passed over."""
+    if not folder.is_dir():
+        return []
+    found = (child for child in sorted(folder.iterdir()) if (child / RUN_FILE).is_file())
+    return [read_info(child) for child in found]
