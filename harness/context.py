@@ -50,4 +50,21 @@ class Context:
 
     def time(self, task: Task, cadences: Sequence[Cadence] = BOTH) -> list[Measurement]:
         """Measure the task once per cadence; the same list of samples on every rank."""
+        self._ready()
         return [measure(self.meter, task, cadence, self.policy) for cadence in cadences]
+
+    def _ready(self) -> None:
+        """Start together or not at all: a rank that skipped the cell would leave the others waiting."""
+        said = [f"rank {rank}: {text}" for rank, text in enumerate(self.ranks.words("")) if text]
+        if said:
+            raise _OthersSkip(said[0])
+
+    def all_skip(self, reason: str | Skip) -> str:
+        """Tell the other ranks that this one skips the cell; returns the reason to record."""
+        if not isinstance(reason, _OthersSkip):
+            self.ranks.words(str(reason))
+        return str(reason)
+
+
+class _OthersSkip(Skip):
+    """Raised where another rank has skipped the cell: everyone knows already."""

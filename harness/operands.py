@@ -96,7 +96,9 @@ class Operands:
         self._used += operations
 
     def refill(self) -> None:
-        """Fresh random normal values in every set."""
+        """Fresh random normal values in every set; on the meta device there is nothing to fill."""
+        if self._arena.is_meta:
+            return
         rows = self._arena.view(self.count, sum(self._sizes))
         start = 0
         for position, (spec, size) in enumerate(zip(self._specs, self._sizes, strict=True)):

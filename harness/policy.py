@@ -21,3 +21,7 @@ class Policy(Struct, frozen=True):
     resolutions: int = 50  # a sample lasts at least this many timer resolutions
     remeasure: int = 5  # disturbed blocks that are measured again, per cadence
     steal: float = 0.05  # share of CPU time stolen by the hypervisor that taints a block
+
+    def wanted(self, each: float) -> float:
+        """The relative half width to reach where one operation takes `each` s."""
+        return self.latency_width if each < self.latency else self.width

@@ -12,13 +12,20 @@ from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
+TEXT = 500  # bytes of a text that ranks exchange
+
 
 class Ranks(Protocol):
-    """rank of world; local is the rank's index on its host."""
+    """`rank` of `world`; `local` is the rank's index on its host."""
 
-    rank: int
-    world: int
-    local: int
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world(self) -> int: ...
+
+    @property
+    def local(self) -> int: ...
 
     def barrier(self) -> None:
         """Wait for every rank on the control group."""
@@ -34,6 +41,10 @@ class Ranks(Protocol):
 
     def maximum(self, values: Sequence[float]) -> list[float]:
         """The largest over ranks at each index (lists of one length)."""
+        ...
+
+    def words(self, text: str) -> list[str]:
+        """Every rank's text (cut at 500 bytes), on every rank, in rank order; '' says nothing."""
         ...
 
 
@@ -56,6 +67,9 @@ class Alone:
 
     def maximum(self, values: Sequence[float]) -> list[float]:
         return list(values)
+
+    def words(self, text: str) -> list[str]:
+        return [text]
 
 
 class TorchRanks:
@@ -91,6 +105,15 @@ class TorchRanks:
         box = self._tensor(values)
         self._dist.all_reduce(box, op=self._dist.ReduceOp.MAX, group=self._control)
         return [float(value) for value in box.tolist()]
+
+    def words(self, text: str) -> list[str]:
+        import torch
+
+        data = text.encode()[:TEXT].ljust(TEXT, b"\0")
+        mine = torch.tensor(list(data), dtype=torch.uint8)
+        table = [torch.empty_like(mine) for _ in range(self.world)]
+        self._dist.all_gather(table, mine, group=self._control)
+        return [bytes(entry.tolist()).rstrip(b"\0").decode(errors="replace") for entry in table]
 
     def close(self) -> None:
         self._dist.destroy_process_group()

@@ -20,6 +20,8 @@ from harness.units import Unit
 
 Step = Callable[[int], None]
 
+FEWEST = 3  # samples of an operation so long that the minimum does not fit in the cap
+
 
 def _nothing(_: int) -> None:
     return
@@ -69,6 +71,10 @@ class Meter(Protocol):
         """`samples` durations, each over `operations` operations and divided by them."""
         ...
 
+    def verify(self, task: Task) -> None:
+        """Run the task's check on every rank; raise WrongAnswer on all of them if one found fault."""
+        ...
+
     def now(self) -> float:
         """Wall time in s, rank 0's on every rank, so that all ranks decide alike."""
         ...
@@ -92,9 +98,9 @@ class _Taken:
 def measure(meter: Meter, task: Task, cadence: Cadence, policy: Policy) -> Measurement:
     """Warm up, then sample until the interval is narrow enough or the visit's cap is reached."""
     operations, warmup, calm, each = _warm_up(meter, task, cadence, policy)
-    task.check()
+    meter.verify(task)
     taken, stopped = _collect(meter, task, cadence, policy, operations, each)
-    task.check()
+    meter.verify(task)
     return _measurement(meter, task, cadence, policy, taken, operations, warmup, calm, stopped)
 
 
@@ -120,19 +126,21 @@ def _warm_up(meter: Meter, task: Task, cadence: Cadence, policy: Policy) -> tupl
 
 def _operations(meter: Meter, cadence: Cadence, policy: Policy, each: float) -> int:
     """Operations per sample: 1 in isolation unless too short for the timer (METHOD 4); when
-    streaming, as many as fill a tenth of a look, and at least 5, so that the one synchronisation
-    at the end weighs little."""
+    streaming, as many as fill a tenth of a look, and 2 to 5 of longer ones, so that the one
+    synchronisation at the end weighs little."""
     for_timer = int(np.ceil(policy.resolutions * meter.resolution / max(each, 1e-12)))
     if cadence is Cadence.ISOLATED:
         return max(1, for_timer)
-    return max(5, for_timer, min(1000, int(policy.block / 10 / max(each, 1e-12))))
+    few = max(2, min(5, int(policy.cap / FEWEST / max(each, 1e-12))))
+    return max(few, for_timer, min(1000, int(policy.block / 10 / max(each, 1e-12))))
 
 
 def _collect(
     meter: Meter, task: Task, cadence: Cadence, policy: Policy, operations: int, each: float
 ) -> tuple[_Taken, str]:
-    begin, taken, size = meter.now(), _Taken(), policy.minimum
-    wanted = policy.latency_width if each < policy.latency else policy.width
+    begin, taken = meter.now(), _Taken()
+    size = max(FEWEST, min(policy.minimum, int(policy.cap / max(each * operations, 1e-9))))
+    wanted = policy.wanted(each)
     while True:
         block = meter.block(task, cadence, size, operations)
         elapsed = meter.now() - begin

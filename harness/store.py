@@ -7,6 +7,7 @@ everything before it still reads. Lines are of two types: `provenance` (once per
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -106,11 +107,20 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 class Store:
-    """Appends to one run's folder. One writer at a time (see `lock`)."""
+    """Appends to one run's folder; the only writer for as long as it lives."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._encoder = msgspec.json.Encoder()
+        self._lock = open(path / RUN_FILE, "rb")  # noqa: SIM115 (held open: it is the lock)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise CannotRun(f"{path} is being written by another `bench run`; wait for it, or end it.") from error
+
+    def close(self) -> None:
+        self._lock.close()
 
     @classmethod
     def create(cls, folder: Path, info: RunInfo) -> Store:
@@ -127,10 +137,10 @@ class Store:
     def append(self, entry: Record | Provenance) -> None:
         """One line, on the disk before this returns. A full disk leaves what was there readable."""
         line: _Line = _RecordLine(entry) if isinstance(entry, Record) else _ProvenanceLine(entry)
-        data = self._encoder.encode(line) + b"\n"
+        data = self._encoder.encode(line)
         target = self.path / RECORDS_FILE
         try:
-            _append(target, data)
+            append_line(target, data)
         except OSError as error:
             raise CannotRun(
                 f"cannot append to {target}: {error.strerror}. Every earlier record is intact; free some space, "
@@ -138,8 +148,9 @@ class Store:
             ) from error
 
 
-def _append(target: Path, data: bytes) -> None:
-    """Append whole lines only: what a full disk cut off is taken back."""
+def append_line(target: Path, data: bytes) -> None:
+    """Append `data` as one whole line, synced; what a full disk cut off is taken back (OSError)."""
+    data += b"\n"
     descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         size = os.fstat(descriptor).st_size

@@ -1,0 +1,187 @@
+"""Carries out a plan: launch by launch, each cell's record stored the moment it is there."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from bench import catalog, supervise
+from bench.plan import Group, Plan
+from bench.progress import Progress
+from clusters.launchers.torchrun import torchrun
+from harness.errors import CannotRun
+from harness.job import Began, Event, Job, Measured, Started, read_reports
+from harness.records import SCHEMA, Failed, Incomplete, Record
+from harness.store import Planned, Store, write_atomically
+
+Ending = Literal["complete", "partial", "incomplete"]
+START_UP = 60.0  # s that ranks may take until the first event, beyond a collective's timeout
+
+
+@dataclass
+class _Launch:
+    """What is known of one launch while it runs. cells: those still to be measured in it."""
+
+    group: Group
+    number: int
+    cells: list[Planned]
+    done: set[str] = field(default_factory=set)
+    current: int | None = None
+    provenance: str = ""
+
+
+@dataclass
+class Execution:
+    """Runs a plan into a store. finished: cells of an earlier part of this run, not measured again."""
+
+    plan: Plan
+    store: Store
+    progress: Progress
+    seed: int
+    command: tuple[str, ...]
+    simulated: bool = False
+    finished: frozenset[tuple[str, int]] = frozenset()
+    budget: float | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def run(self) -> Ending:
+        """All launches, in turn; the time of the budget that is left is shared by cells left."""
+        begin, work = time.monotonic(), self._work()
+        ending: Ending = "complete"
+        for index, launch in enumerate(work):
+            share = self._share(begin, work[index:])
+            if share is not None and share <= 0:
+                return "partial"
+            broken = self._launch(launch, share)
+            if broken:
+                return "incomplete"
+            if len(launch.done) < len(launch.cells):
+                ending = "partial"
+        return ending
+
+    def _work(self) -> list[_Launch]:
+        """Launches with something left to measure; replications of all groups follow each other."""
+        pairs = itertools.product(range(self.plan.suite.launches), self.plan.groups)
+        work = [
+            _Launch(group, number, [cell for cell in group.cells if (cell.label, number) not in self.finished])
+            for number, group in pairs
+        ]
+        return [launch for launch in work if launch.cells]
+
+    def _share(self, begin: float, work: Sequence[_Launch]) -> float | None:
+        if self.budget is None:
+            return None
+        left = self.budget - (time.monotonic() - begin)
+        return left * len(work[0].cells) / sum(len(launch.cells) for launch in work)
+
+    def _launch(self, launch: _Launch, budget: float | None) -> bool:
+        """One launch, started again without the cell that broke it, as long as every rank can say
+        what went wrong. True where ranks went missing: then the machine is not to be trusted."""
+        end = None if budget is None else time.monotonic() + budget
+        for attempt in itertools.count():
+            left = [cell for cell in launch.cells if cell.label not in launch.done]
+            if not left or (end is not None and time.monotonic() >= end and attempt):
+                return False
+            folder = self.store.path / "logs" / f"launch-{launch.number}-{launch.group.name}-{attempt}"
+            job = self._job(launch, left, None if end is None else max(0.1, end - time.monotonic()))
+            ended = self._attempt(launch, job, folder)
+            if not ended:
+                return False
+            if self._explain(launch, job, folder, ended):
+                return True
+        return False
+
+    def _attempt(self, launch: _Launch, job: Job, folder: Path) -> str:
+        """Start one process tree and store what it measures; '' or why it ended early."""
+        argv, environment = start(job, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "job.json", msgspec.json.format(msgspec.json.encode(job), indent=1))
+        launch.current = None
+
+        def handle(event: Event) -> None:
+            match event:
+                case Started(provenance):
+                    launch.provenance = provenance.id
+                    self.store.append(provenance)
+                case Began(cell, passing):
+                    launch.current = cell
+                    self.progress.began(job.cells[cell].label, launch.number, passing)
+                case Measured(cell, record):
+                    launch.current = None
+                    launch.done.add(job.cells[cell].label)
+                    self.store.append(record)
+                    self.progress.measured(record)
+
+        silence = job.timeout + START_UP + 4 * job.policy.cap
+        return supervise.run(argv, environment, job, folder, silence, handle)
+
+    def _explain(self, launch: _Launch, job: Job, folder: Path, ended: str) -> bool:
+        """Record why a launch ended early; True where the run must stop."""
+        reports = read_reports(folder)
+        missing = tuple(rank for rank in range(job.world) if rank not in reports)
+        failed = [report for report in reports.values() if report.status == "failed"]
+        reason = f"rank {failed[0].rank} on {failed[0].host}: {failed[0].reason}" if failed else ended
+        if launch.current is None:
+            log = folder / "output.log"
+            raise CannotRun(f"no cell could be started: {reason}. The end of {log}:\n{supervise.last_lines(log)}")
+        cell = job.cells[launch.current]
+        hung = not failed  # every rank was told to end, and none knew why
+        outcome: Failed | Incomplete = Failed(reason)
+        if missing or hung:
+            named = f"ranks that left no report: {', '.join(map(str, missing))}" if missing else "all ranks were ended"
+            outcome = Incomplete(f"{named}; {reason}", missing)
+        record = Record(
+            schema=SCHEMA,
+            benchmark=cell.benchmark,
+            version=cell.version,
+            params=cell.params,
+            launch=launch.number,
+            outcome=outcome,
+            provenance=launch.provenance,
+        )
+        self.store.append(record)
+        self.progress.measured(record)
+        self.problems.append(f"{cell.label}: {outcome.reason}")
+        launch.done.add(cell.label)
+        return isinstance(outcome, Incomplete)
+
+    def _job(self, launch: _Launch, cells: list[Planned], budget: float | None) -> Job:
+        suite, cluster, world = self.plan.suite, self.plan.cluster, launch.group.world
+        return Job(
+            run=self.store.path.name,
+            launch=launch.number,
+            modules=catalog.modules(),
+            platform="clusters.platforms:simulated" if self.simulated else "clusters.platforms:real",
+            accelerator=cluster.accelerator,
+            cluster=cluster,
+            cells=tuple(cells),
+            seed=self.seed,
+            policy=suite.policy,
+            nodes=world.nodes,
+            ranks_per_node=world.ranks_per_node,
+            threads=world.threads,
+            timeout=suite.timeout,
+            command=self.command,
+            budget=None if self.simulated else budget,
+            timing="costmodels.datasheet:timing" if self.simulated else "",
+        )
+
+
+def start(job: Job, folder: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Argument vector and environment of a launch. A world of one rank, or a simulated one, needs no
+    launcher: the worker is started by itself."""
+    launch = torchrun(
+        folder / "job.json", folder, nodes=job.nodes, ranks_per_node=job.ranks_per_node, threads=job.threads,
+        python=sys.executable, environment=job.cluster.launch.environment,
+    )  # fmt: skip
+    if job.world > 1 and not job.timing:
+        return launch.argv, launch.environment
+    argv = (sys.executable, "-m", "harness.worker", "--job", str(folder / "job.json"), "--out", str(folder))
+    return argv, launch.environment

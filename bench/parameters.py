@@ -1,0 +1,84 @@
+"""Parameters of cells: from texts and grids to checked values, every fault named before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from harness.errors import UsageError
+from harness.records import Params, Struct
+from harness.registry import Benchmark
+from harness.store import Planned
+from harness.units import parse_size
+
+Grid = Mapping[str, Sequence[Any]]
+
+
+def parse_settings(texts: Iterable[str]) -> dict[str, list[str]]:
+    """{'size': ['1KiB', '1MiB']} from 'size=1KiB,1MiB'; UsageError for anything else."""
+    settings: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise UsageError(f"--set '{text}': write KEY=VALUE, or KEY=VALUE,VALUE to sweep")
+        settings[key.strip()] = [part.strip() for part in value.split(",")]
+    return settings
+
+
+def check_settings(settings: Mapping[str, object], benchmarks: Sequence[Benchmark]) -> None:
+    """Every key is a parameter of some chosen benchmark."""
+    known = sorted({name for benchmark in benchmarks for name in fields(benchmark.params)})
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=2)
+            hint = f" Near: {', '.join(near)}." if near else ""
+            raise UsageError(f"--set {key}: no chosen benchmark has this parameter.{hint} Known: {', '.join(known)}.")
+
+
+def expand(benchmark: Benchmark, grid: Grid) -> list[Planned]:
+    """Cells of one benchmark: the grid crossed, each cell's parameters checked and complete."""
+    names = [name for name in grid if name in fields(benchmark.params)]
+    planned = []
+    for values in itertools.product(*(grid[name] for name in names)):
+        given = dict(zip(names, values, strict=True))
+        planned.append(Planned(benchmark.name, benchmark.version, complete(benchmark, given)))
+    return planned
+
+
+def complete(benchmark: Benchmark, given: Mapping[str, Any]) -> Params:
+    """All parameters of a cell, defaults filled in; UsageError naming benchmark, key and what is accepted."""
+    sizes = {f.name for f in msgspec.inspect.type_info(benchmark.params).fields if _is_size(f.type)}  # type: ignore[attr-defined]
+    values = dict(given)
+    for name, value in given.items():
+        if isinstance(value, str) and name in sizes:
+            try:
+                values[name] = parse_size(value)
+            except ValueError as error:
+                raise UsageError(f"{benchmark.name}: {name}: {error}") from error
+    try:
+        params = msgspec.convert(values, benchmark.params, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{benchmark.name}: {_plain(str(error), values)}") from error
+    held: Params = msgspec.to_builtins(params)
+    return {name: getattr(params, name) for name in fields(benchmark.params)} | held
+
+
+def fields(params: type[Struct]) -> tuple[str, ...]:
+    return params.__struct_fields__
+
+
+def _is_size(kind: Any) -> bool:  # noqa: ANN401 (msgspec's type nodes have no common base)
+    """A field declared as harness.units.Bytes."""
+    extra = getattr(kind, "extra", None) or {}
+    return bool(extra.get("unit") == "B")
+
+
+def _plain(message: str, values: Mapping[str, Any]) -> str:
+    """msgspec's message with the parameter named as the user wrote it."""
+    text, _, place = message.partition(" - at `$.")
+    name = place.rstrip("`")
+    return f"{name}={values.get(name)!r}: {text}" if name else text

@@ -1,0 +1,132 @@
+"""What is being measured, how far it is, what is left, and how well the last cell is known.
+
+A live line on a terminal; plain lines, at most one in ten seconds, where the output is none.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Protocol
+
+from harness.records import Failed, Incomplete, Ok, Record, Skipped, cell_name
+from harness.statistics import Interval, median_interval
+from harness.units import show, show_duration
+
+PLAIN_EVERY = 10.0  # s
+
+
+class Progress(Protocol):
+    def began(self, label: str, launch: int, passing: int) -> None: ...
+
+    def measured(self, record: Record) -> None: ...
+
+
+class Silent:
+    """For --json: standard output belongs to the document."""
+
+    def began(self, label: str, launch: int, passing: int) -> None:
+        return
+
+    def measured(self, record: Record) -> None:
+        return
+
+
+class _Count:
+    """Cells done of all, and the time left: by the budget where there is one, else by pace."""
+
+    def __init__(self, cells: int, budget: float | None) -> None:
+        self.cells, self.budget = cells, budget
+        self.done: set[tuple[str, int]] = set()
+        self.begin = time.monotonic()
+
+    def add(self, record: Record) -> None:
+        self.done.add((cell_name(record.benchmark, record.params), record.launch))
+
+    def left(self) -> str:
+        spent = time.monotonic() - self.begin
+        pace = spent / len(self.done) * (self.cells - len(self.done)) if self.done else None
+        if self.budget is not None:
+            most = max(0.0, self.budget - spent)
+            return f"at most {show_duration(most)} left" if pace is None else f"~{show_duration(max(pace, most))} left"
+        return "" if pace is None else f"~{show_duration(pace)} left"
+
+
+def told(record: Record) -> str:
+    """A finished cell in a few words: its headline with the width reached, or why there is none."""
+    match record.outcome:
+        case Skipped(reason):
+            return f"skipped: {reason}"
+        case Failed(reason) | Incomplete(reason):
+            return f"{record.outcome.__class__.__name__.upper()}: {reason}"
+        case Ok():
+            pass
+    measurement = next((m for m in record.measurements if m.samples), None)
+    if measurement is None:
+        return "no samples"
+    known: Interval = median_interval(measurement.samples)
+    if not measurement.rates:
+        return f"{show(known.value, measurement.unit)} ±{known.width:.1%}"
+    rate = measurement.rates[-1]
+    return f"{show(known.over(rate.amount).value, rate.unit)} {rate.name} ±{known.width:.1%}"
+
+
+class Plain:
+    """Lines for a log file."""
+
+    def __init__(self, cells: int, budget: float | None) -> None:
+        self._count, self._said = _Count(cells, budget), 0.0
+
+    def began(self, label: str, launch: int, passing: int) -> None:
+        return
+
+    def measured(self, record: Record) -> None:
+        self._count.add(record)
+        calm = isinstance(record.outcome, (Ok, Skipped))
+        if calm and time.monotonic() - self._said < PLAIN_EVERY and len(self._count.done) < self._count.cells:
+            return
+        self._said = time.monotonic()
+        label = cell_name(record.benchmark, record.params)
+        print(
+            f"[{len(self._count.done)}/{self._count.cells}] {label}: {told(record)} ({self._count.left()})",
+            file=sys.stderr,
+        )
+
+
+class Live:
+    """A bar on a terminal (rich), with the cell at work and the last result."""
+
+    def __init__(self, cells: int, budget: float | None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._count = _Count(cells, budget)
+        self._bar = Bar(
+            BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[left]}", style="dim"),
+            TextColumn("{task.description}", markup=False), console=Console(stderr=True), transient=True,
+        )  # fmt: skip
+        self._task = self._bar.add_task("starting the ranks", total=cells, left="")
+
+    def __enter__(self) -> Live:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:  # fmt: skip
+        self._bar.stop()
+
+    def began(self, label: str, launch: int, passing: int) -> None:
+        again = f" (again, pass {passing})" if passing > 1 else ""
+        self._bar.update(self._task, description=f"{label}{again}", left=self._count.left())
+
+    def measured(self, record: Record) -> None:
+        self._count.add(record)
+        label = cell_name(record.benchmark, record.params)
+        self._bar.update(self._task, completed=len(self._count.done), left=self._count.left())
+        if not isinstance(record.outcome, Skipped):
+            self._bar.update(self._task, description=f"{label}: {told(record)}")
+        if isinstance(record.outcome, (Failed, Incomplete)):
+            self._bar.console.print(f"{label}: {told(record)}", markup=False, highlight=False)

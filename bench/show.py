@@ -1,0 +1,121 @@
+"""`bench show`: the numbers of a run in the terminal, and the headline that ends a run."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import quantities
+from bench.output import emit, table
+from harness import store, summary, units
+from harness.errors import UsageError
+from harness.records import Ok, Origin, Params
+from harness.store import Run
+from harness.summary import Cell, Figure
+from harness.units import Unit
+
+HEAD = ["cell", "metric", "median", "95 % interval", "n", "launches", "rate", "rate's interval"]
+
+
+def show(args: argparse.Namespace) -> int:
+    """Every cell of a run; 0, also where cells were skipped or failed: it says so."""
+    run = store.read(find(args.run, Path(args.out)))
+    cells = [cell for cell in summary.cells(run.records) if _chosen(cell, args.only)]
+    if args.only and not cells:
+        raise UsageError(f"no cell of {run.path} matches {', '.join(args.only)}")
+    document = {
+        "run": str(run.path),
+        "cluster": run.info.cluster.name,
+        "suite": run.info.suite,
+        "records": quantities.described(cells),
+        "problems": list(run.problems),
+    }
+    emit(args.json, document, _text(run, cells))
+    return 0
+
+
+def find(name: str, folder: Path) -> Path:
+    """A run's folder, given as a path or by its name under `folder`."""
+    places = [Path(name), folder / name]
+    for place in places:
+        if (place / store.RUN_FILE).is_file():
+            return place
+    raise UsageError(f"no run '{name}' ({' or '.join(map(str, places))}). See `bench list runs`.")
+
+
+def _chosen(cell: Cell, patterns: Sequence[str]) -> bool:
+    return not patterns or any(
+        fnmatch.fnmatchcase(cell.benchmark, pattern) or cell.benchmark.startswith(f"{pattern}.") for pattern in patterns
+    )
+
+
+def _text(run: Run, cells: Sequence[Cell]) -> str:
+    lines = [f"{run.info.id}: {run.info.cluster.title}, suite {run.info.suite}, {run.info.created}"]
+    rows = [_row(cell, figure) for cell in cells for figure in cell.figures if figure.name == "time"]
+    if rows:
+        lines.append(table(HEAD, rows, right=[2, 3, 4, 5, 6, 7]))
+    lines += [_reason(cell) for cell in cells if not isinstance(cell.outcome, Ok)]
+    lines += [f"problem: {problem}" for problem in run.problems]
+    missing = len(run.info.cells) * run.info.launches - len(run.finished)
+    if missing:
+        lines.append(f"{missing} cells are not measured; continue with `bench run --resume {run.path}`")
+    return "\n".join(lines)
+
+
+def _reason(cell: Cell) -> str:
+    outcome = cell.outcome
+    reason = "" if isinstance(outcome, Ok) else outcome.reason
+    return f"{type(outcome).__name__.lower()}: {cell.label}: {reason}"
+
+
+def _row(cell: Cell, figure: Figure) -> list[str]:
+    known = figure.interval
+    rate = next((f for f in reversed(cell.figures) if f.cadence is figure.cadence and f.name != "time"), None)
+    return [
+        label(cell.benchmark, cell.params),
+        f"{quantities.key(figure)}{' (modelled)' if figure.origin is Origin.MODELLED else ''}",
+        units.show(known.value, figure.unit),
+        units.show_interval(known.low, known.high, figure.unit, known.value),
+        str(figure.summary.n),
+        str(figure.summary.launches),
+        f"{units.show(rate.interval.value, rate.unit)} {rate.name}" if rate else "",
+        units.show_interval(rate.interval.low, rate.interval.high, rate.unit, rate.interval.value) if rate else "",
+    ]
+
+
+def label(benchmark: str, params: Params) -> str:
+    """A cell in short: sizes in powers of two, parameters that say nothing left out."""
+    parts = [benchmark]
+    for key, value in params.items():
+        if key == "size" and isinstance(value, int):
+            parts.append(units.show_size(value))
+        elif isinstance(value, bool):
+            parts += [key] if value else []
+        elif value is not None:
+            parts.append(str(value) if isinstance(value, str) else f"{key}={value}")
+    return " ".join(parts)
+
+
+def headline(cells: Sequence[Cell]) -> str:
+    """The best rate of each benchmark and kind of cell, with its interval: what a run ends with."""
+    best: dict[tuple[str, str], Figure] = {}
+    for cell in cells:
+        rates = [f for f in cell.figures if f.unit in (Unit.BYTE_PER_SECOND, Unit.FLOP_PER_SECOND)]
+        for figure in rates[-1:]:
+            kind = " ".join(str(cell.params[key]) for key in ("op", "dtype") if key in cell.params)
+            held = best.get((cell.benchmark, kind))
+            if held is None or figure.interval.value > held.interval.value:
+                best[(cell.benchmark, kind)] = figure
+    if not best:
+        return "nothing could be measured; see the reasons with `bench show`"
+    rows = [
+        [
+            name, kind, f"{units.show(f.interval.value, f.unit)} {f.name}",
+            units.show_interval(f.interval.low, f.interval.high, f.unit, f.interval.value),
+            label("", f.params).strip(), f.origin.value,
+        ]
+        for (name, kind), f in best.items()
+    ]  # fmt: skip
+    return table(["benchmark", "kind", "best", "95 % interval", "at", "origin"], rows, right=[2, 3])

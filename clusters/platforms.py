@@ -1,0 +1,56 @@
+"""Puts together what a worker measures with: a vendor's devices, or a model of a declared cluster."""
+
+from __future__ import annotations
+
+import os
+
+from clusters import accelerators
+from harness.job import Job
+from harness.meter import TorchMeter, aligner
+from harness.operands import Arena
+from harness.platform import Platform, resolve
+from harness.ranks import Alone, Ranks, TorchRanks
+from harness.telemetry import Sampler
+
+
+def real(job: Job) -> Platform:
+    """Real devices: one of the ranks that a launcher started (RANK, LOCAL_RANK, LOCAL_WORLD_SIZE)."""
+    accelerator = accelerators.create(job.accelerator)
+    rank, local = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
+    device = accelerator.bind(local, job.threads)
+    ranks: Ranks = Alone()
+    if job.world > 1:
+        ranks = TorchRanks(accelerator.backend(), rank, job.world, local, job.timeout)
+    sampler = Sampler(accelerator.probe(local))
+    align = aligner(device) if job.world > 1 else (lambda: None)
+    meter = TorchMeter(accelerator, ranks, job.policy, align, sampler)
+    sharing = job.ranks_per_node if job.accelerator == "cpu" else 1
+    arena = Arena(device, accelerator.memory_free, accelerator.cache(), sharing, job.seed + rank)
+
+    def telemetry() -> dict[str, tuple[float, float, float]]:
+        seen = sampler.summary()
+        sampler.reset()
+        return seen
+
+    def close() -> None:
+        sampler.close()
+        if isinstance(ranks, TorchRanks):
+            ranks.close()
+
+    return Platform(accelerator, ranks, meter, arena, meter.timer, telemetry, close)
+
+
+def simulated(job: Job) -> Platform:
+    """A model of the declared cluster, all its ranks in this one process; nothing is executed."""
+    import torch
+
+    from clusters.accelerators.simulated import Simulated, SimulatedMeter, SimulatedRanks
+
+    accelerator = Simulated(job.cluster)
+    ranks = SimulatedRanks(job.world)
+    meter = SimulatedMeter(resolve(job.timing)(job.cluster), ranks, job.seed + job.launch)
+    arena = Arena(torch.device("meta"), accelerator.memory_free, accelerator.cache(), 1, job.seed)
+    notes = ("modelled: nothing was executed; see the assumptions of the model",)
+    return Platform(
+        accelerator, ranks, meter, arena, None, dict, lambda: None, speaks_for=job.world, notes=notes
+    )  # fmt: skip
