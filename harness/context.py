@@ -41,12 +41,13 @@ class Context:
         if reason is not None:
             raise Skip(reason)
 
-    def operands(self, *specs: Spec) -> Operands:
-        """Sets of random tensors that together exceed the last-level cache fourfold (METHOD 12).
+    def operands(self, *specs: Spec, rotate: bool = True) -> Operands:
+        """Sets of random tensors that together exceed the last-level cache fourfold (METHOD 12), or
+        one set without `rotate`, where what a cache holds is what is measured.
 
         Skips the cell when not even one set fits in free memory.
         """
-        return self.arena.operands(specs)
+        return self.arena.operands(specs, rotate)
 
     def time(self, task: Task, cadences: Sequence[Cadence] = BOTH) -> list[Measurement]:
         """Measure the task once per cadence; the same list of samples on every rank."""

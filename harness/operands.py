@@ -43,18 +43,22 @@ class Arena:
         self._free, self._cache, self._ranks, self._seed = free, cache, ranks, seed
         self._bytes: torch.Tensor | None = None
 
-    def operands(self, specs: Sequence[Spec]) -> Operands:
-        """As many operand sets as METHOD 12 asks for, or as fit; Skip if not one does."""
+    def operands(self, specs: Sequence[Spec], rotate: bool = True) -> Operands:
+        """As many operand sets as METHOD 12 asks for, or as fit; Skip if not one does.
+
+        Without `rotate` there is one set, which stays in whatever cache holds it: the hot-cache mode,
+        for a benchmark that says so in its flags.
+        """
         sizes = [_span(spec) for spec in specs]
         one = sum(sizes)
         held = 0 if self._bytes is None else self._bytes.nbytes
         room = int((self._free() / self._ranks + held) * SHARE)
         if one > room:
             raise Skip(f"needs {show_size(one)} on {self.device}, and {show_size(room)} may be used")
-        wanted = math.ceil(CACHES * (self._cache or 0) / one)
+        wanted = math.ceil(CACHES * (self._cache or 0) / one) if rotate else 1
         count = max(1, min(wanted, room // one))
         flags = []
-        if self._cache is None:
+        if self._cache is None and rotate:
             flags.append("last-level cache unknown: operands are not rotated to defeat it")
         elif count < wanted:
             flags.append(f"operands cover {show_size(count * one)}, less than {CACHES} caches: memory")
