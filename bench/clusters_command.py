@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 
 import msgspec
@@ -55,7 +56,7 @@ def probe(args: argparse.Namespace) -> int:
 def _text(cluster: Cluster) -> str:
     device, node = cluster.device, cluster.node
     lines = [f"{cluster.name}: {cluster.title}"]
-    lines += [cluster.description.strip()] if cluster.description else []
+    lines += textwrap.wrap(cluster.description, 100)
     lines.append(f"{cluster.nodes} nodes x {node.devices} devices ({device.granularity}) = {cluster.devices}")
     figures = [(f"peak {dtype}", peak) for dtype, peak in device.peaks.items()]
     named = {"memory": device.memory, "memory bandwidth": device.bandwidth, "power": device.power}

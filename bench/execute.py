@@ -50,6 +50,7 @@ class Execution:
     finished: frozenset[tuple[str, int]] = frozenset()
     budget: float | None = None
     problems: list[str] = field(default_factory=list)
+    _start_up: float = 5.0  # s from start to the first event; then as the last launch took
 
     def run(self) -> Ending:
         """All launches, in turn; the time of the budget that is left is shared by cells left."""
@@ -76,9 +77,13 @@ class Execution:
         return [launch for launch in work if launch.cells]
 
     def _share(self, begin: float, work: Sequence[_Launch]) -> float | None:
+        """Seconds of measuring for the next launch: its part, by cells, of what start-ups leave over."""
         if self.budget is None:
             return None
         left = self.budget - (time.monotonic() - begin)
+        if left <= 0:
+            return 0.0
+        left = max(left - self._start_up * len(work), left / 4)
         return left * len(work[0].cells) / sum(len(launch.cells) for launch in work)
 
     def _launch(self, launch: _Launch, budget: float | None) -> bool:
@@ -89,7 +94,7 @@ class Execution:
             left = [cell for cell in launch.cells if cell.label not in launch.done]
             if not left or (end is not None and time.monotonic() >= end and attempt):
                 return False
-            folder = self.store.path / "logs" / f"launch-{launch.number}-{launch.group.name}-{attempt}"
+            folder = self._folder(launch)
             job = self._job(launch, left, None if end is None else max(0.1, end - time.monotonic()))
             ended = self._attempt(launch, job, folder)
             if not ended:
@@ -98,16 +103,28 @@ class Execution:
                 return True
         return False
 
+    def _folder(self, launch: _Launch) -> Path:
+        """A folder of its own for each start; a resumed run finds those of the earlier part."""
+        stem = self.store.path / "logs" / f"launch-{launch.number}-{launch.group.name}"
+        return next(path for n in itertools.count() if not (path := stem.with_name(f"{stem.name}-{n}")).exists())
+
     def _attempt(self, launch: _Launch, job: Job, folder: Path) -> str:
         """Start one process tree and store what it measures; '' or why it ended early."""
         argv, environment = start(job, folder)
+        if job.nodes > 1 and not self.simulated:
+            raise CannotRun(
+                f"{job.cluster.name} has {job.nodes} nodes, and this version starts ranks on one node only. Measure "
+                "one node with a definition that says nodes = 1, or use --dry-run or --simulate for all of them."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "job.json", msgspec.json.format(msgspec.json.encode(job), indent=1))
         launch.current = None
+        begin = time.monotonic()
 
         def handle(event: Event) -> None:
             match event:
                 case Started(provenance):
+                    self._start_up = time.monotonic() - begin
                     launch.provenance = provenance.id
                     self.store.append(provenance)
                 case Began(cell, passing):
@@ -171,6 +188,7 @@ class Execution:
             command=self.command,
             budget=None if self.simulated else budget,
             timing="costmodels.datasheet:timing" if self.simulated else "",
+            assumptions="costmodels.datasheet:assumptions" if self.simulated else "",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ EPILOG = "exit codes: 0 done; 1 measured and found wanting; 2 wrong use or input
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit code."""
-    args = _parser().parse_args(argv)
+    args = _parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
     if args.command is None:
         _parser().print_help()
         return 2
@@ -35,6 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe has seen enough
         return 0
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """'--budget', '-5m' as one word: argparse would take '-5m' for an option and not say what is wrong."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1].startswith("--") and "=" not in joined[-1] and re.match(r"-\.?\d", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -51,14 +51,7 @@ def expand(benchmark: Benchmark, grid: Grid) -> list[Planned]:
 
 def complete(benchmark: Benchmark, given: Mapping[str, Any]) -> Params:
     """All parameters of a cell, defaults filled in; UsageError naming benchmark, key and what is accepted."""
-    sizes = {f.name for f in msgspec.inspect.type_info(benchmark.params).fields if _is_size(f.type)}  # type: ignore[attr-defined]
-    values = dict(given)
-    for name, value in given.items():
-        if isinstance(value, str) and name in sizes:
-            try:
-                values[name] = parse_size(value)
-            except ValueError as error:
-                raise UsageError(f"{benchmark.name}: {name}: {error}") from error
+    values = {key: _value(benchmark, field, given[key]) for key, field in _types(benchmark).items() if key in given}
     try:
         params = msgspec.convert(values, benchmark.params, strict=False)
     except msgspec.ValidationError as error:
@@ -71,10 +64,25 @@ def fields(params: type[Struct]) -> tuple[str, ...]:
     return params.__struct_fields__
 
 
-def _is_size(kind: Any) -> bool:  # noqa: ANN401 (msgspec's type nodes have no common base)
-    """A field declared as harness.units.Bytes."""
-    extra = getattr(kind, "extra", None) or {}
-    return bool(extra.get("unit") == "B")
+def _types(benchmark: Benchmark) -> dict[str, Any]:
+    """msgspec's description of each field's type, by name."""
+    described = msgspec.inspect.type_info(benchmark.params)
+    return {field.name: field.type for field in getattr(described, "fields", ())}
+
+
+def _value(benchmark: Benchmark, field: Any, value: Any) -> Any:  # noqa: ANN401 (msgspec's nodes have no base)
+    """Sizes from their texts; a word that must be one of several is checked here, to name them all."""
+    accepted = getattr(field, "values", None)
+    if accepted is not None and value not in accepted:
+        near = difflib.get_close_matches(str(value), list(map(str, accepted)), n=1)
+        hint = f" Near: {near[0]}." if near else ""
+        raise UsageError(f"{benchmark.name}: '{value}': accepted are {', '.join(map(str, accepted))}.{hint}")
+    if isinstance(value, str) and (getattr(field, "extra", None) or {}).get("unit") == "B":
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            raise UsageError(f"{benchmark.name}: {error}") from error
+    return value
 
 
 def _plain(message: str, values: Mapping[str, Any]) -> str:

@@ -84,7 +84,7 @@ class Plain:
     def measured(self, record: Record) -> None:
         self._count.add(record)
         calm = isinstance(record.outcome, (Ok, Skipped))
-        if calm and time.monotonic() - self._said < PLAIN_EVERY and len(self._count.done) < self._count.cells:
+        if calm and time.monotonic() - self._said < PLAIN_EVERY:
             return
         self._said = time.monotonic()
         label = cell_name(record.benchmark, record.params)

@@ -7,14 +7,13 @@ import fnmatch
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import quantities
+from bench import catalog, quantities
 from bench.output import emit, table
 from harness import store, summary, units
 from harness.errors import UsageError
 from harness.records import Ok, Origin, Params
 from harness.store import Run
 from harness.summary import Cell, Figure
-from harness.units import Unit
 
 HEAD = ["cell", "metric", "median", "95 % interval", "n", "launches", "rate", "rate's interval"]
 
@@ -100,11 +99,11 @@ def label(benchmark: str, params: Params) -> str:
 
 def headline(cells: Sequence[Cell]) -> str:
     """The best rate of each benchmark and kind of cell, with its interval: what a run ends with."""
+    rates = {name: benchmark.rate for name, benchmark in catalog.benchmarks().items()}
     best: dict[tuple[str, str], Figure] = {}
     for cell in cells:
-        rates = [f for f in cell.figures if f.unit in (Unit.BYTE_PER_SECOND, Unit.FLOP_PER_SECOND)]
-        for figure in rates[-1:]:
-            kind = " ".join(str(cell.params[key]) for key in ("op", "dtype") if key in cell.params)
+        kind = " ".join(str(cell.params[key]) for key in ("op", "dtype") if key in cell.params)
+        for figure in (f for f in cell.figures if f.name == rates.get(cell.benchmark)):
             held = best.get((cell.benchmark, kind))
             if held is None or figure.interval.value > held.interval.value:
                 best[(cell.benchmark, kind)] = figure
@@ -114,8 +113,8 @@ def headline(cells: Sequence[Cell]) -> str:
         [
             name, kind, f"{units.show(f.interval.value, f.unit)} {f.name}",
             units.show_interval(f.interval.low, f.interval.high, f.unit, f.interval.value),
-            label("", f.params).strip(), f.origin.value,
+            label("", f.params).strip(), f.cadence.value if f.cadence else "", f.origin.value,
         ]
         for (name, kind), f in best.items()
     ]  # fmt: skip
-    return table(["benchmark", "kind", "best", "95 % interval", "at", "origin"], rows, right=[2, 3])
+    return table(["benchmark", "kind", "best", "95 % interval", "at", "cadence", "origin"], rows, right=[2, 3])

@@ -37,20 +37,24 @@ def real(job: Job) -> Platform:
         if isinstance(ranks, TorchRanks):
             ranks.close()
 
-    return Platform(accelerator, ranks, meter, arena, meter.timer, telemetry, close)
+    def notices() -> tuple[str, ...]:
+        return (f"telemetry ended: {sampler.ended}",) if sampler.ended else ()
+
+    return Platform(accelerator, ranks, meter, arena, meter.timer, telemetry, close, notices=notices)
 
 
 def simulated(job: Job) -> Platform:
     """A model of the declared cluster, all its ranks in this one process; nothing is executed."""
     import torch
 
-    from clusters.accelerators.simulated import Simulated, SimulatedMeter, SimulatedRanks
+    from clusters.accelerators.simulated import Simulated, SimulatedMeter, SimulatedRanks, jitter_note
 
     accelerator = Simulated(job.cluster)
     ranks = SimulatedRanks(job.world)
     meter = SimulatedMeter(resolve(job.timing)(job.cluster), ranks, job.seed + job.launch)
     arena = Arena(torch.device("meta"), accelerator.memory_free, accelerator.cache(), 1, job.seed)
-    notes = ("modelled: nothing was executed; see the assumptions of the model",)
+    assumptions = resolve(job.assumptions)(job.cluster)
+    notes = ("modelled: nothing was executed", *assumptions, jitter_note(job.world))
     return Platform(
-        accelerator, ranks, meter, arena, None, dict, lambda: None, speaks_for=job.world, notes=notes
-    )  # fmt: skip
+        accelerator, ranks, meter, arena, None, dict, lambda: None, speaks_for=job.world, notices=lambda: notes
+    )

@@ -49,8 +49,10 @@ class Probe(Protocol):
     """Reads the state of the device (or host) that a rank uses; see harness.telemetry."""
 
     def read(self) -> Mapping[str, float]:
-        """Named values in base units: 'clock' (Hz), 'power' (W), 'temperature' (C), 'steal' (ratio),
-        'throttle' (bit mask), 'ecc' (count). What the device lacks is absent."""
+        """Named values in base units: clock and memory_clock (Hz), power (W), energy (J, running),
+        temperature (C), memory (B), utilisation, steal, foreign (ratios: busy, taken by the hypervisor,
+        used by other processes), load, ecc (uncorrected errors, running), power_cap (0 or 1), throttle
+        (harness.telemetry.Throttle bits). What the device lacks is absent."""
         ...
 
     def close(self) -> None: ...

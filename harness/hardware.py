@@ -44,7 +44,7 @@ class Device(Struct, frozen=True):
     name: str
     vendor: Literal["nvidia", "amd", "cpu"]
     granularity: str  # "GPU", "GCD (half a module)", "all cores of the host"
-    matches: tuple[str, ...]  # texts found in the detected name of such a device
+    matches: tuple[str, ...]  # names that such a device is detected under; * stands for any text
     peaks: dict[str, Peak] = {}  # by data type: float32, tf32, float16, bfloat16, float8, int8
     memory: Peak | None = None  # B
     bandwidth: Peak | None = None  # B/s, device memory
@@ -121,11 +121,13 @@ class Cluster(Struct, frozen=True):
 
         On a fully connected node (xGMI) a collective over n devices can use only n-1 of each
         device's links: (n-1) x B_link (FORMULAS: MI300X, 448 GB/s at n = 8). A switch gives a
-        device its full rate at any n.
+        device its full rate at any n. None where the definition cannot tell.
         """
         link = self.node.link
         if link is None or ranks < 2:
             return None
         if link.topology == "fully connected" and link.per_link is not None:
             return (min(ranks, self.node.devices) - 1) * link.per_link.value
+        if link.topology == "mixed" and ranks < self.node.devices:
+            return None  # it depends on which devices they are
         return link.per_device.value if link.per_device else None

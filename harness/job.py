@@ -23,7 +23,8 @@ class Job(Struct, frozen=True):
     """One launch: all that a rank needs to know.
 
     modules register the benchmarks. platform is 'module:function', called with the job and giving a
-    `harness.platform.Platform`. timing is the same for a simulated cluster's model, else empty.
+    `harness.platform.Platform`. timing and assumptions are the same for a simulated cluster: functions
+    of the cluster that give its model and what that takes for granted; else empty.
     """
 
     run: str
@@ -42,6 +43,7 @@ class Job(Struct, frozen=True):
     command: tuple[str, ...]
     budget: float | None = None  # s, for this launch
     timing: str = ""
+    assumptions: str = ""
 
     @property
     def world(self) -> int:

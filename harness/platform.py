@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from harness.accelerator import Accelerator
@@ -18,7 +18,8 @@ Telemetry = dict[str, tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class Platform:
-    """One rank's means. telemetry() gives what was sampled since it was last asked."""
+    """One rank's means. telemetry() gives what was sampled since it was last asked, notices() what
+    a reader of the records must know of the platform as it is now."""
 
     accelerator: Accelerator
     ranks: Ranks
@@ -28,7 +29,7 @@ class Platform:
     telemetry: Callable[[], Telemetry]
     close: Callable[[], None]
     speaks_for: int = 1  # ranks that this process writes reports for
-    notes: tuple[str, ...] = field(default=())
+    notices: Callable[[], tuple[str, ...]] = tuple
 
 
 def resolve(reference: str) -> Callable[..., Any]:

@@ -28,7 +28,7 @@ def now() -> str:
 
 def digest(cluster: Cluster) -> str:
     """Twelve hex digits that change when anything in a definition does."""
-    return hashlib.sha256(msgspec.json.encode(cluster, order="sorted")).hexdigest()[:12]
+    return hashlib.sha256(msgspec.json.encode(cluster, order="deterministic")).hexdigest()[:12]
 
 
 def provenance(job: Job, platform: Platform) -> Provenance:
@@ -51,7 +51,7 @@ def provenance(job: Job, platform: Platform) -> Provenance:
         threads=job.threads,
         backend=platform.accelerator.backend() if job.world > 1 else "none: one rank",
         timer=platform.timer,
-        notes=platform.notes,
+        notes=platform.notices(),
     )
     return msgspec.structs.replace(held, id=hashlib.sha256(msgspec.json.encode(held)).hexdigest()[:12])
 

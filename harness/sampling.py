@@ -87,12 +87,14 @@ class _Taken:
     samples: list[float] = field(default_factory=list)
     medians: list[list[float]] = field(default_factory=list)
     skews: list[float] = field(default_factory=list)
-    tainted: list[str] = field(default_factory=list)
+    tainted: list[str] = field(default_factory=list)  # why blocks were thrown away
+    kept: list[str] = field(default_factory=list)  # what disturbed blocks that were kept all the same
 
     def add(self, block: Block) -> None:
         self.samples += block.samples
         self.medians.append(block.rank_medians)
         self.skews += block.skews
+        self.kept += [block.taint] if block.taint is not None else []
 
 
 def measure(meter: Meter, task: Task, cadence: Cadence, policy: Policy) -> Measurement:
@@ -172,8 +174,8 @@ def _measurement(
     flags = list(task.flags)
     if not calm:
         flags.append("warm-up did not settle before its cap")
-    if len(taken.tainted) >= policy.remeasure:
-        flags.append(f"disturbed all along: {taken.tainted[-1]}")
+    if taken.kept:
+        flags.append(f"{len(taken.kept)} disturbed blocks are among the samples: {taken.kept[-1]}")
     evidence = Evidence(
         warmup=warmup,
         settled=calm,

@@ -203,7 +203,7 @@ def read(path: Path) -> Run:
     records: list[Record] = []
     provenance: dict[str, Provenance] = {}
     problems: list[str] = []
-    for number, line in enumerate(_lines(path / RECORDS_FILE), start=1):
+    for number, line in _lines(path / RECORDS_FILE):
         try:
             entry = _decoder.decode(line)
         except msgspec.DecodeError as error:
@@ -221,12 +221,12 @@ def read(path: Path) -> Run:
 _decoder = msgspec.json.Decoder(_Line)
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """Lines one at a time; a file that is not there has none."""
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines one at a time with their numbers, empty ones left out; a file that is not there has none."""
     if not path.exists():
         return
     with open(path, "rb") as file:
-        yield from (line for line in file if line.strip())
+        yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
 
 
 def list_runs(folder: Path) -> list[RunInfo]:

@@ -18,7 +18,9 @@ from harness.accelerator import Probe
 from harness.policy import Policy
 
 PERIOD = 0.1  # s between samples
+STALE = 0.05  # s since the newest sample, after which a block that ends now is judged by a fresh one
 KEPT = 6000  # samples: ten minutes
+PATIENCE = 2.0  # s that closing waits for a read to return
 
 
 class ProbeLost(Exception):
@@ -52,9 +54,9 @@ class Sampler:
     """Reads `probe` until it is closed, or until the probe fails: then `ended` says why, and the run
     goes on without telemetry. Times are those of time.perf_counter()."""
 
-    def __init__(self, probe: Probe, period: float = PERIOD, kept: int = KEPT) -> None:
+    def __init__(self, probe: Probe, period: float = PERIOD, stale: float = STALE, kept: int = KEPT) -> None:
         self.ended: str | None = None
-        self._probe, self._period = probe, period
+        self._probe, self._period, self._stale = probe, period, stale
         self._samples: deque[_Sample] = deque(maxlen=kept)
         self._before: _Sample | None = None  # newest sample that `reset` forgot
         self._at = time.perf_counter()
@@ -106,7 +108,7 @@ class Sampler:
     def close(self) -> None:
         """Stop sampling and close the probe. A read that hangs in a driver is left behind."""
         self._stop.set()
-        self._thread.join(timeout=10 * self._period + 1)
+        self._thread.join(timeout=PATIENCE)
         if not self._thread.is_alive():
             self._probe.close()
 
@@ -133,7 +135,7 @@ class Sampler:
     def _catch_up(self, end: float) -> None:
         """Read once more where the newest sample is well before `end`, unless a read is under way: the
         caller has ranks waiting for it, and no driver is worth that."""
-        stale = end - self._at > self._period / 2
+        stale = end - self._at > self._stale
         if stale and self.ended is None and not self._stop.is_set() and self._reading.acquire(blocking=False):
             try:
                 self._read()

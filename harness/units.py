@@ -60,8 +60,8 @@ def digits(value: float, significant: int = 3) -> str:
     """`value` with a fixed number of significant digits and no exponent: 0.0123, 1.23, 123, 1230."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    decimals = max(0, significant - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{decimals}f}"
+    exponent = int(f"{value:.{significant - 1}e}".rpartition("e")[2])  # after rounding: 9.999 is 10.0
+    return f"{value:.{max(0, significant - 1 - exponent)}f}"
 
 
 def show(value: float, unit: Unit, significant: int = 3) -> str:

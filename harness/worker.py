@@ -100,11 +100,12 @@ class _Launch:
         self._held: dict[int, Record] = {}
         self._speaks = platform.ranks.rank == 0
         self._provenance = ""
+        self._told: tuple[str, ...] = ()  # notes that the provenance holds for all records
 
     def run(self) -> None:
         if self._speaks:
             held = provenance(self._job, self._platform)
-            self._provenance = held.id
+            self._provenance, self._told = held.id, held.notes
             self._say(Started(held))
         budget = Budget(self._job.budget, self._platform.meter.now)
         order = visits(
@@ -134,6 +135,7 @@ class _Launch:
             telemetry=self._platform.telemetry(),
             provenance=self._provenance,
             seconds=time.perf_counter() - begin + (held.seconds if held else 0.0),
+            notes=tuple(note for note in self._platform.notices() if note not in self._told),
         )
 
     def _measure(self, cell: Planned, visit: Visit) -> tuple[Outcome, tuple[Measurement, ...]]:

@@ -1,0 +1,1 @@
+"""Builders of the commands that start ranks. They start nothing themselves."""

@@ -111,7 +111,7 @@ def test_an_interrupted_run_is_valid_and_resume_repeats_nothing(
     before = Counter((cell_name(r.benchmark, r.params), r.launch) for r in run.records)
     assert 2 <= len(run.finished) < len(run.info.cells)
     assert not left_behind(tmp_path)
-    assert bench("run", "--resume", str(run.path), "--budget", "12s", "--no-report").code == 0
+    assert bench("run", "--resume", str(run.path), "--budget", "40s", "--no-report").code == 0
     after = store.read(run.path)
     assert len(after.finished) == len(run.info.cells)
     count = Counter((cell_name(r.benchmark, r.params), r.launch) for r in after.records)
