@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from clusters import definition
 from harness.errors import UsageError
 from harness.hardware import Cluster
+from harness.provenance import digest
 from harness.units import Unit
 
 
@@ -62,7 +63,7 @@ def test_any_mutation_loads_or_is_a_usage_error(tmp_path: Path, mutations: list[
         assert str(file) in cluster
         return
     assert msgspec.convert(msgspec.to_builtins(cluster), Cluster) == cluster
-    assert definition.digest(cluster)
+    assert digest(cluster)
 
 
 def place(document: Any, at: tuple[Any, ...], value: Any) -> None:

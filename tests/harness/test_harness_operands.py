@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import Skip
-from harness.operands import ALIGN, CACHES, REFILL, SHARE, TILE, Arena, Spec
+from harness.operands import ALIGN, CACHES, REFILL, SHARE, TILE, Arena, Operands, Spec
 
 CPU = torch.device("cpu")
 FREE = 1 << 30
@@ -50,7 +51,7 @@ class TestRotation:
             ]  # fmt: skip
             spans += [(t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors]
         spans.sort()
-        assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
         assert {start % ALIGN for start, _ in spans} == {spans[0][0] % ALIGN}
 
     def test_without_rotation_there_is_one_set(self) -> None:
@@ -145,11 +146,11 @@ class TestData:
         sets[0][0].fill_(math.inf)
         for _ in range(REFILL * sets.count - 1):
             sets.prepare(1)
-        assert not bool(sum(torch.isfinite(self.all_values(sets)).logical_not().sum() == 0 for _ in (0,)))
+        assert not all_finite(sets)
         sets.prepare(1)
-        assert bool(torch.isfinite(self.all_values(sets)).all())
+        assert all_finite(sets)
         assert torch.equal(sets[0][0], fresh)
 
-    @staticmethod
-    def all_values(sets: object) -> torch.Tensor:
-        return sets._arena.view(torch.float32)  # type: ignore[attr-defined,no-any-return]
+
+def all_finite(sets: Operands) -> bool:
+    return bool(torch.isfinite(sets._arena.view(torch.float32)).all())

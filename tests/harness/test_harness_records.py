@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_refused_by_name(text: str, says: str) -> None:
 def test_records_do_not_change() -> None:
     record = Record(SCHEMA, "a", 1, {}, 1, Ok())
     with pytest.raises(AttributeError):
-        record.launch = 2  # type: ignore[misc]
+        record.launch = 2
 
 
 def test_a_cell_is_named_the_same_whatever_the_order_of_its_parameters() -> None:

@@ -7,6 +7,7 @@ Coverage is counted over seeded trials: an interval of 95 % that is missed in 1,
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -88,9 +89,9 @@ class TestMedianInterval:
         assert abs(covered - exact) < 4 * math.sqrt(exact * (1 - exact) / TRIALS)
 
     @given(whole, st.randoms(use_true_random=False))
-    def test_order_of_samples_does_not_matter(self, samples: list[float], random: object) -> None:
+    def test_order_of_samples_does_not_matter(self, samples: list[float], random: random.Random) -> None:
         shuffled = list(samples)
-        random.shuffle(shuffled)  # type: ignore[attr-defined]
+        random.shuffle(shuffled)
         assert median_interval(shuffled) == median_interval(samples)
 
     @given(whole, st.integers(-20, 20))
