@@ -153,7 +153,7 @@ def _tell(args: argparse.Namespace, path: Path, ending: str, problems: list[str]
         "problems": [*problems, *read.problems, *([trouble] if trouble else [])],
     }
     missing = len(read.info.cells) * read.info.launches - len(read.finished)
-    lines = [headline(cells), *(f"problem: {problem}" for problem in document["problems"])]
+    lines = [headline(read), *(f"problem: {problem}" for problem in document["problems"])]
     if missing:
         lines.append(f"{ending}: {missing} cells are not measured; continue with `bench run --resume {path}`")
     lines += [f"report: {report}" for report in reports]

@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import catalog, quantities
+from bench import quantities
 from bench.output import emit, table
 from harness import store, summary, units
 from harness.errors import UsageError
@@ -97,24 +97,32 @@ def label(benchmark: str, params: Params) -> str:
     return " ".join(parts)
 
 
-def headline(cells: Sequence[Cell]) -> str:
-    """The best rate of each benchmark and kind of cell, with its interval: what a run ends with."""
-    rates = {name: benchmark.rate for name, benchmark in catalog.benchmarks().items()}
-    best: dict[tuple[str, str], Figure] = {}
-    for cell in cells:
-        kind = " ".join(str(cell.params[key]) for key in ("op", "dtype") if key in cell.params)
-        for figure in (f for f in cell.figures if f.name == rates.get(cell.benchmark)):
-            held = best.get((cell.benchmark, kind))
-            if held is None or figure.interval.value > held.interval.value:
-                best[(cell.benchmark, kind)] = figure
+def _kind(params: Params) -> str:
+    return " ".join(str(params[key]) for key in ("op", "dtype") if key in params)
+
+
+def headline(run: Run) -> str:
+    """The report's headline in the terminal: what a run ends with."""
+    from reports.headline import rows
+    from reports.subject import Subject
+
+    best = rows(Subject(run, "headline"))
     if not best:
-        return "nothing could be measured; see the reasons with `bench show`"
-    rows = [
+        return f"nothing could be measured; see the reasons with `bench show {run.path}`"
+    lines = [
         [
-            name, kind, f"{units.show(f.interval.value, f.unit)} {f.name}",
-            units.show_interval(f.interval.low, f.interval.high, f.unit, f.interval.value),
-            label("", f.params).strip(), f.cadence.value if f.cadence else "", f.origin.value,
+            row.figure.benchmark, _kind(row.figure.params),
+            f"{units.show(row.figure.interval.value, row.figure.unit)} {row.figure.name}",
+            units.show_interval(
+                row.figure.interval.low, row.figure.interval.high, row.figure.unit, row.figure.interval.value
+            ),
+            label("", row.figure.params).strip(), row.figure.cadence.value if row.figure.cadence else "",
+            "n/a" if row.peak.ratio is None else f"{row.peak.ratio:.0%}", row.figure.origin.value,
         ]
-        for (name, kind), f in best.items()
+        for row in best
     ]  # fmt: skip
-    return table(["benchmark", "kind", "best", "95 % interval", "at", "cadence", "origin"], rows, right=[2, 3])
+    across = all(row.figure.summary.across_launches for row in best)
+    return table(
+        ["benchmark", "kind", "best", "95 % interval" if across else "95 % within-run interval", "at", "cadence",
+         "of peak", "origin"], lines, right=[2, 3, 6],
+    )  # fmt: skip
