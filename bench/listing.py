@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.output import emit, table
+from bench.output import clean, emit, table
 
 Rows = list[dict[str, Any]]
 
@@ -38,7 +39,7 @@ def _benchmarks() -> Rows:
 def _clusters() -> Rows:
     from clusters import definition
 
-    rows = []
+    rows: Rows = []
     for name in definition.names():
         if name == "local":
             rows.append({"name": name, "devices": None, "title": "this machine, as it is found"})
@@ -57,9 +58,11 @@ def _suites() -> Rows:
 def _runs(folder: Path) -> Rows:
     from harness import store
 
+    infos, problems = store.list_runs(folder)
+    for problem in problems:
+        print(f"bench: {clean(problem)}", file=sys.stderr)
     return [
-        {"name": info.id, "created": info.created, "cluster": info.cluster.name, "suite": info.suite}
-        for info in store.list_runs(folder)
+        {"name": info.id, "created": info.created, "cluster": info.cluster.name, "suite": info.suite} for info in infos
     ]
 
 

@@ -99,20 +99,21 @@ def group_world(cluster: Cluster) -> World:
 
 def group_worlds(cluster: Cluster, wanted: Sequence[str]) -> list[World]:
     """The cluster's world, or one world for each number of ranks that the user set."""
-    if not wanted:
-        return [group_world(cluster)]
-    worlds = []
-    for text in wanted:
-        ranks = int(text) if text.isdecimal() else 0
-        most = cluster.devices if cluster.accelerator != "cpu" else ranks
-        if ranks < 2 or ranks % cluster.nodes or ranks > most:
-            limit = f", at most {cluster.devices}" if cluster.accelerator != "cpu" else ""
-            raise UsageError(
-                f"--set ranks={text}: a whole number of at least 2{limit}, a multiple of the {cluster.nodes} node(s)"
-            )
-        per_node = ranks // cluster.nodes
-        worlds.append(World(cluster.nodes, per_node, _threads(per_node)))
-    return worlds
+    return [_sized(cluster, text) for text in wanted] or [group_world(cluster)]
+
+
+def _sized(cluster: Cluster, text: str) -> World:
+    """`text` ranks on as few nodes as hold them; UsageError for a number that does not fill whole nodes."""
+    ranks, held = int(text) if text.isdecimal() else 0, cluster.node.devices
+    if cluster.accelerator == "cpu":
+        held, most = max(ranks, 1), None  # processes share the cores
+    else:
+        most = cluster.devices
+    nodes = -(-ranks // held)
+    if ranks < 2 or ranks % nodes or (most is not None and ranks > most):
+        limit = "" if most is None else f", at most {most}, and whole nodes of {held} where it is more than one"
+        raise UsageError(f"--set ranks={text}: a whole number of at least 2{limit}")
+    return World(nodes, ranks // nodes, _threads(ranks // nodes))
 
 
 def device_world(cluster: Cluster) -> World:

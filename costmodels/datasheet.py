@@ -27,7 +27,8 @@ LAUNCH = 5e-6
 large products gives 1.6 and 12.5 (Azure AI benchmarking guide, ND H100 v5)."""
 
 _ELEMENT = {
-    "float64": 8, "float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2, "float8": 1, "int8": 1,
+    "float64": 8.0, "float32": 4.0, "tf32": 4.0, "float16": 2.0, "bfloat16": 2.0, "float8": 1.0, "int8": 1.0,
+    "float6": 0.75, "float4": 0.5,
 }  # fmt: skip
 
 
@@ -68,11 +69,12 @@ def collective(cluster: Cluster, operation: Operation) -> float:
     if ranks > cluster.devices:
         raise Skip(f"{name} over {ranks} ranks: {cluster.name} has {cluster.devices} devices")
     per_node = min(ranks, held)
+    inside = _inside(cluster, name, per_node)
     layout = alphabeta.Layout(
         per_node=per_node,
         nodes=math.ceil(ranks / held),
-        inside=_inside(cluster, name, per_node),
-        pair=_inside(cluster, name, min(2, held)),
+        inside=inside,
+        pair=_inside(cluster, name, min(2, held)) if name == "send_recv" else inside,
         across=_across(cluster, name) if ranks > held else None,
     )
     return alphabeta.seconds(name, operation.bytes, layout)
@@ -126,12 +128,17 @@ def _memory(cluster: Cluster, name: str) -> float:
 
 
 def _inside(cluster: Cluster, name: str, ranks: int) -> float:
-    """B/s out of one device to ranks - 1 others of its node; without end where it is the only one."""
+    """B/s out of one device to ranks - 1 others of its node; without end where it is the only one. In a
+    node with links of several rates it depends on which devices they are, and is not known."""
     if ranks < 2:
         return math.inf
-    rated = cluster.links_bandwidth(ranks)
-    if rated is None:
+    link, rated = cluster.node.link, cluster.links_bandwidth(ranks)
+    if link is None:
         raise Skip(f"the definition of {cluster.name} gives no links inside a node (node.link)")
+    if rated is None:
+        raise Skip(
+            f"the definition of {cluster.name} does not say what {ranks} of a node's devices share ({link.kind})"
+        )
     return rated * deratings.links(cluster, name).share
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.accelerator import Accelerator, Operation
 from harness.errors import Skip
-from harness.operands import Arena, Operands, Spec
+from harness.operands import REFILL, Arena, Operands, Spec
 from harness.policy import Policy
 from harness.ranks import Ranks
 from harness.records import Cadence, Measurement
@@ -41,13 +41,13 @@ class Context:
         if reason is not None:
             raise Skip(reason)
 
-    def operands(self, *specs: Spec, rotate: bool = True) -> Operands:
+    def operands(self, *specs: Spec, rotate: bool = True, uses: int = REFILL) -> Operands:
         """Sets of random tensors that together exceed the last-level cache fourfold (METHOD 12), or
         one set without `rotate`, where what a cache holds is what is measured.
 
         Skips the cell when not even one set fits in free memory.
         """
-        return self.arena.operands(specs, rotate)
+        return self.arena.operands(specs, rotate, uses)
 
     def time(self, task: Task, cadences: Sequence[Cadence] = BOTH) -> list[Measurement]:
         """Measure the task once per cadence; the same list of samples on every rank."""

@@ -55,18 +55,26 @@ class TorchMeter:
             raise WrongAnswer("; ".join(faults[:3]))
 
     def block(self, task: Task, cadence: Cadence, samples: int, operations: int) -> Block:
+        """One block, its operands readied anew as often as they wear out in it."""
+        each = samples if task.lasting is None else max(1, task.lasting // operations)
+        waits, durations, begin = list[float](), list[float](), time.perf_counter()
+        for done in range(0, samples, each):
+            regions = self._regions(task, cadence, min(each, samples - done), operations)
+            waits += regions[0::2]
+            durations += [region / operations for region in regions[1::2]]
+        return self._merge(waits, durations, begin, time.perf_counter(), task.operation.kind == "collective")
+
+    def _regions(self, task: Task, cadence: Cadence, samples: int, operations: int) -> list[float]:
+        """Seconds of alignment and of work in turn, of each sample."""
         task.prepare(samples * operations)
         watch = self._accelerator.stopwatch(2 * samples)
         take = self._isolated if cadence is Cadence.ISOLATED else self._streaming
         align = self._align if task.operation.kind == "collective" else None
         self._accelerator.synchronise()
         self._ranks.barrier()
-        begin = time.perf_counter()
         with _no_collection():
             take(task, watch, samples, operations, align)
-        end = time.perf_counter()
-        regions = watch.seconds()
-        return self._merge(regions[0::2], [t / operations for t in regions[1::2]], begin, end, align is not None)
+        return watch.seconds()
 
     def _isolated(self, task: Task, watch: Stopwatch, samples: int, operations: int, align: Align | None) -> None:
         """Each operation ends before the next begins. More than one makes a sample only where a

@@ -22,7 +22,7 @@ CACHES = 4  # METHOD 12: operands cover at least this many last-level caches
 SHARE = 0.4  # of the memory that is free, at most
 ALIGN = 256  # B
 TILE = 1 << 20  # elements of random data that are tiled over the operands
-REFILL = 16  # uses of a set before it is written again: in-place sums must not overflow
+REFILL = 16  # uses of a set before it is written again
 
 
 class Spec(Struct, frozen=True):
@@ -43,11 +43,11 @@ class Arena:
         self._free, self._cache, self._ranks, self._seed = free, cache, ranks, seed
         self._bytes: torch.Tensor | None = None
 
-    def operands(self, specs: Sequence[Spec], rotate: bool = True) -> Operands:
+    def operands(self, specs: Sequence[Spec], rotate: bool = True, uses: int = REFILL) -> Operands:
         """As many operand sets as METHOD 12 asks for, or as fit; Skip if not one does.
 
         Without `rotate` there is one set, which stays in whatever cache holds it: the hot-cache mode,
-        for a benchmark that says so in its flags.
+        for a benchmark that says so in its flags. `uses` of a set wear its data out.
         """
         sizes = [_span(spec) for spec in specs]
         one = sum(sizes)
@@ -62,7 +62,7 @@ class Arena:
             flags.append("last-level cache unknown: operands are not rotated to defeat it")
         elif count < wanted:
             flags.append(f"operands cover {show_size(count * one)}, less than {CACHES} caches: memory")
-        return Operands(self._take(count * one), specs, sizes, count, self._seed, tuple(flags))
+        return Operands(self._take(count * one), specs, sizes, count, self._seed, tuple(flags), uses)
 
     def _take(self, size: int) -> torch.Tensor:
         import torch
@@ -74,13 +74,14 @@ class Arena:
 
 
 class Operands:
-    """`count` sets laid over an arena. `prepare(n)` readies the next n; `self[i]` is one set."""
+    """`count` sets laid over an arena. `prepare(n)` readies the next n; `self[i]` is one set.
+    `lasting`: operations after which the data is worn out, and is written again before the next."""
 
     def __init__(
         self, arena: torch.Tensor, specs: Sequence[Spec], sizes: Sequence[int],
-        count: int, seed: int, flags: tuple[str, ...],
+        count: int, seed: int, flags: tuple[str, ...], uses: int = REFILL,
     ) -> None:  # fmt: skip
-        self.count, self.flags = count, flags
+        self.count, self.flags, self.lasting = count, flags, count * uses
         self._arena, self._specs, self._sizes, self._seed = arena, tuple(specs), tuple(sizes), seed
         self._next = self._used = 0
         self._ready: list[tuple[torch.Tensor, ...]] = []
@@ -91,7 +92,7 @@ class Operands:
 
     def prepare(self, operations: int) -> None:
         """Ready the next `operations` sets, going round; rewrite all data when it has worn out."""
-        if self._used + operations > REFILL * self.count and self._used:
+        if self._used + operations > self.lasting and self._used:
             self.refill()
         known: dict[int, tuple[torch.Tensor, ...]] = {}
         order = [(self._next + step) % self.count for step in range(operations)]

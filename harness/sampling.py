@@ -37,7 +37,8 @@ class Task:
 
     step(i): one operation on operand set i of the block. prepare(n): outside the timed region, before
     a block of n operations: fresh operand sets, destinations refilled. check(): runs the operation
-    outside the timed region and raises WrongAnswer unless its result is right.
+    outside the timed region and raises WrongAnswer unless its result is right. lasting: operations
+    after which `prepare` must come again, where results pile up in place and would overflow.
     """
 
     operation: Operation
@@ -47,6 +48,7 @@ class Task:
     check: Callable[[], None] = _right
     rotation: int = 1
     flags: tuple[str, ...] = ()
+    lasting: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,21 +122,22 @@ def _warm_up(meter: Meter, task: Task, cadence: Cadence, policy: Policy) -> tupl
         done += size
         each = float(np.median(block.samples))
         if previous and settled(previous, block.samples):
-            return _operations(meter, cadence, policy, each), done, True, each
+            return _operations(meter, cadence, policy, each, task.lasting), done, True, each
         if done >= policy.warmup_maximum or meter.now() - begin > policy.warmup_cap:
-            return _operations(meter, cadence, policy, each), done, False, each
+            return _operations(meter, cadence, policy, each, task.lasting), done, False, each
         previous, size = block.samples, min(size * 2, policy.warmup_maximum - done) or 1
 
 
-def _operations(meter: Meter, cadence: Cadence, policy: Policy, each: float) -> int:
+def _operations(meter: Meter, cadence: Cadence, policy: Policy, each: float, lasting: int | None) -> int:
     """Operations per sample: 1 in isolation unless too short for the timer (METHOD 4); when
     streaming, as many as fill a tenth of a look, and 2 to 5 of longer ones, so that the one
     synchronisation at the end weighs little."""
     for_timer = int(np.ceil(policy.resolutions * meter.resolution / max(each, 1e-12)))
+    most = lasting or max(for_timer, 1000)
     if cadence is Cadence.ISOLATED:
-        return max(1, for_timer)
+        return min(max(1, for_timer), most)
     few = max(2, min(5, int(policy.cap / FEWEST / max(each, 1e-12))))
-    return max(few, for_timer, min(1000, int(policy.block / 10 / max(each, 1e-12))))
+    return min(max(few, for_timer, min(1000, int(policy.block / 10 / max(each, 1e-12)))), most)
 
 
 def _collect(
@@ -175,7 +178,7 @@ def _measurement(
     if not calm:
         flags.append("warm-up did not settle before its cap")
     if taken.kept:
-        flags.append(f"{len(taken.kept)} disturbed blocks are among the samples: {taken.kept[-1]}")
+        flags.append(f"disturbed blocks among the samples: {len(taken.kept)} ({taken.kept[-1]})")
     evidence = Evidence(
         warmup=warmup,
         settled=calm,

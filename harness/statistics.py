@@ -165,7 +165,7 @@ def two_modes(samples: ArrayLike, least_share: float = 0.1) -> tuple[float, floa
 def summarise(launches: Sequence[ArrayLike]) -> Summary:
     """Summary of one measurement's samples, one array per launch."""
     arrays = [np.asarray(samples, dtype=np.float64) for samples in launches]
-    every = np.concatenate(arrays)
+    every = np.sort(np.concatenate(arrays))  # sums then do not depend on the order of samples
     across = len(arrays) > 1
     middle = float(np.median(every))
     p5, p95, p99 = (float(q) for q in np.quantile(every, [0.05, 0.95, 0.99]))

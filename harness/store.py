@@ -229,9 +229,13 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
 
 
-def list_runs(folder: Path) -> list[RunInfo]:
-    """What was asked in every run under `folder`, oldest first; folders that are no runs are passed over."""
-    if not folder.is_dir():
-        return []
-    found = (child for child in sorted(folder.iterdir()) if (child / RUN_FILE).is_file())
-    return [read_info(child) for child in found]
+def list_runs(folder: Path) -> tuple[list[RunInfo], list[str]]:
+    """What was asked in every run under `folder`, oldest first, and why a run could not be read."""
+    infos, problems = list[RunInfo](), list[str]()
+    children = sorted(folder.iterdir()) if folder.is_dir() else []
+    for child in (child for child in children if (child / RUN_FILE).is_file()):
+        try:
+            infos.append(read_info(child))
+        except UsageError as error:
+            problems.append(str(error))
+    return infos, problems

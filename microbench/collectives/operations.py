@@ -1,11 +1,13 @@
 """The torch.distributed call of each collective, and the task that measures it.
 
 The calls are the plain ones on the default group, whatever its backend (NCCL, RCCL, gloo): what a
-training framework would call. Sums grow from use to use until operands are rewritten, as in nccl-tests.
+training framework would call. A sum taken in place grows from use to use; operands are written anew
+before it overflows.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -14,7 +16,7 @@ import torch.distributed as dist
 from harness.accelerator import Operation
 from harness.context import Context
 from harness.errors import Skip
-from harness.operands import Spec
+from harness.operands import REFILL, Spec
 from harness.records import Rate
 from harness.sampling import Task
 from harness.units import Unit, show_size
@@ -65,7 +67,8 @@ def build(ctx: Context, name: str, dtype: str, size: int, in_place: bool) -> Tas
     received, sent = collective.elements(count, ranks)
     apart = collective.buffers == "two" or (collective.buffers == "nested" and not in_place)
     wanted = (received, sent) if apart else (max(received, sent),)
-    sets = ctx.operands(*(Spec((elements,), dtype) for elements in wanted))
+    uses = uses_in_place(dtype, ranks) if collective.reduces and not apart else REFILL
+    sets = ctx.operands(*(Spec((elements,), dtype) for elements in wanted), uses=uses)
     operate, pairs = call(name, rank, ranks), list[Pair]()
 
     def prepare(operations: int) -> None:
@@ -80,8 +83,16 @@ def build(ctx: Context, name: str, dtype: str, size: int, in_place: bool) -> Tas
         prepare(1)
         verify(collective, operate, pairs[0], rank, ranks, count)
 
+    lasting = sets.lasting if uses != REFILL else None
     return Task(operation, step, _rates(collective, operation), prepare, check, sets.count,
-                sets.flags + _rounded(size, operation))  # fmt: skip
+                sets.flags + _rounded(size, operation), lasting)  # fmt: skip
+
+
+def uses_in_place(dtype: str, ranks: int) -> int:
+    """How often a sum over `ranks` may be taken in place: it grows by that factor each time, from values
+    below 2^3, and must stay finite."""
+    room = math.log2(torch.finfo(getattr(torch, dtype)).max) - 3
+    return max(1, min(REFILL - 1, int(room / math.log2(ranks))))
 
 
 def _pair(tensors: tuple[torch.Tensor, ...], received: int, sent: int, rank: int) -> Pair:

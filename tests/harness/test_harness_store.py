@@ -162,8 +162,13 @@ class TestFolders:
             Store.create(tmp_path, msgspec.structs.replace(INFO, id=name)).close()
         (tmp_path / "notes").mkdir()
         (tmp_path / "file").write_text("x")
-        assert [info.id for info in list_runs(tmp_path)] == ["a", "b"]
-        assert list_runs(tmp_path / "nowhere") == []
+        (tmp_path / "newer").mkdir()
+        (tmp_path / "newer" / "run.json").write_text('{"schema": 99}')
+        infos, problems = list_runs(tmp_path)
+        assert [info.id for info in infos] == ["a", "b"]
+        assert len(problems) == 1
+        assert "schema 99" in problems[0]
+        assert list_runs(tmp_path / "nowhere") == ([], [])
 
     def test_a_folder_that_cannot_be_written_is_wrong_use(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("x")

@@ -1,0 +1,119 @@
+"""The paths of a GPU cluster without one: fake tensors, a fake process group, up to 1,024 ranks."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+import torch.distributed as dist
+from microbench_stubs import StubAccelerator, context
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from microbench import gemm, memory
+from microbench.collectives import operations
+from microbench.collectives.formulas import COLLECTIVES, ITEM
+
+WORLDS = (8, 1024)
+HBM = 192 << 30  # B of one device
+PLACES = [(name, False) for name in COLLECTIVES] + [("all_gather", True), ("reduce_scatter", True)]
+
+
+@pytest.fixture(params=WORLDS)
+def world(request):
+    """A group of that many ranks in this process; this one is not the first, nor the last."""
+    dist.init_process_group("fake", store=FakeStore(), rank=request.param - 3, world_size=request.param)
+    yield request.param
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def fake():
+    with FakeTensorMode():
+        yield
+
+
+def seen(monkeypatch) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The buffers that the real call is given: the fake group takes any, so they are looked at here."""
+    calls, right = [], operations.call
+
+    def watched(*place):
+        operate = right(*place)
+
+        def call(into, out_of):
+            calls.append((into, out_of))
+            operate(into, out_of)
+
+        return call
+
+    monkeypatch.setattr(operations, "call", watched)
+    return calls
+
+
+@pytest.mark.parametrize("dtype", ITEM)
+@pytest.mark.parametrize(("name", "in_place"), PLACES)
+@pytest.mark.parametrize("size", [1 << 13, 1 << 30])
+def test_buffers_have_the_shapes_that_the_library_asks_for(world, fake, monkeypatch, name, in_place, dtype, size):
+    calls = seen(monkeypatch)
+    rank = dist.get_rank()
+    task = operations.build(context(free=HBM, rank=rank, world=world), name, dtype, size, in_place)
+    task.prepare(2)
+    task.step(1)
+    (into, out_of) = calls[0]
+    whole, part = size // ITEM[dtype], size // ITEM[dtype] // world
+    expected = {"all_gather": (whole, part), "reduce_scatter": (part, whole)}.get(name, (whole, whole))
+    assert (into.numel(), out_of.numel()) == expected
+    assert into.dtype == out_of.dtype == getattr(torch, dtype)
+    assert into.is_contiguous()
+    assert out_of.is_contiguous()
+    assert task.operation.bytes == size
+    _assert_placed(into, out_of, name, in_place, rank * part)
+
+
+def _assert_placed(into, out_of, name, in_place, own):
+    """In place, NCCL asks that a rank's part lies at rank · part of the whole."""
+    if COLLECTIVES[name].buffers == "one":
+        assert into is out_of
+        return
+    whole, part = sorted((into, out_of), key=lambda tensor: -tensor.numel())
+    assert into.untyped_storage()._cdata == out_of.untyped_storage()._cdata  # one arena
+    if in_place:
+        assert part.storage_offset() - whole.storage_offset() == own
+    else:
+        first, second = sorted((into, out_of), key=lambda tensor: tensor.storage_offset())
+        assert first.storage_offset() + first.numel() <= second.storage_offset()
+
+
+def test_a_gpu_backend_gets_no_skip_in_place_and_gloo_does(world, fake):
+    ctx = context(free=HBM, rank=1, world=world, accelerator=StubAccelerator("nccl"))
+    assert operations.build(ctx, "all_gather", "bfloat16", 1 << 20, in_place=True)
+    ctx = context(free=HBM, rank=1, world=world, accelerator=StubAccelerator("gloo"))
+    with pytest.raises(operations.Skip, match="gloo"):
+        operations.build(ctx, "all_gather", "bfloat16", 1 << 20, in_place=True)
+
+
+@pytest.mark.parametrize("name", COLLECTIVES)
+def test_a_simulated_cluster_builds_every_operation_on_the_meta_device(name):
+    task = operations.build(context("meta", free=HBM, cache=0, world=1024), name, "bfloat16", 1 << 30, in_place=False)
+    bus = {rate.name: rate.amount for rate in task.rates}["busbw"]
+    assert bus == (1 << 30) * COLLECTIVES[name].factor(1024)
+    assert task.rotation == 1
+
+
+@pytest.mark.parametrize("dtype", gemm.ARITHMETIC)
+def test_large_products_have_the_shapes_that_torch_asks_for(fake, dtype):
+    edge = 256 if dtype == "float8" else 16384  # torch has no fake float8 product: it runs a real one on zeros
+    params = msgspec.convert({"m": edge, "dtype": dtype}, gemm.SquareParams)
+    task = gemm.build(context(free=HBM), params)
+    task.prepare(2)
+    task.step(1)
+    assert task.rates[0].amount == 2 * edge**3
+
+
+@pytest.mark.parametrize("op", memory.ARRAYS)
+def test_large_sweeps_have_the_shapes_that_torch_asks_for(fake, op):
+    params = msgspec.convert({"op": op, "size": 3 << 30}, memory.StreamParams)
+    task = memory.build(context(free=HBM), params)
+    task.prepare(1)
+    task.step(0)
+    assert task.operation.bytes == 3 << 30

@@ -1,0 +1,130 @@
+"""Bus bandwidth and sizes against nccl-tests, and what is refused before anything is measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import registry
+from microbench import BENCHMARKS
+from microbench.collectives import CollectiveParams, PlacedParams
+from microbench.collectives.formulas import COLLECTIVES, ITEM
+from microbench.gemm import SquareParams
+from microbench.memory import StreamParams
+
+RANKS = st.integers(2, 4096)
+
+# nccl-tests, doc/PERFORMANCE.md, "Summary": factors that busbw is algbw times.
+PUBLISHED = {
+    "all_reduce": lambda n: 2 * (n - 1) / n,
+    "reduce_scatter": lambda n: (n - 1) / n,
+    "all_gather": lambda n: (n - 1) / n,
+    "broadcast": lambda n: 1,
+    "all_to_all": lambda n: (n - 1) / n,
+    "send_recv": lambda n: 1,
+}
+
+
+@given(ranks=RANKS)
+def test_factors_are_those_of_nccl_tests(ranks):
+    for name, factor in PUBLISHED.items():
+        assert COLLECTIVES[name].factor(ranks) == pytest.approx(factor(ranks), rel=1e-15)
+
+
+@given(ranks=RANKS)
+def test_a_factor_is_what_crosses_a_link_of_a_ring(ranks):
+    """Per rank and byte of S: a ring gather or scatter sends n-1 parts of S/n, an all-reduce both."""
+    part = 1 / ranks
+    ring = sum(part for _ in range(ranks - 1))
+    assert COLLECTIVES["all_gather"].factor(ranks) == pytest.approx(ring)
+    assert COLLECTIVES["all_reduce"].factor(ranks) == pytest.approx(2 * ring)
+
+
+@given(ranks=RANKS, parts=st.integers(1, 1000), dtype=st.sampled_from(sorted(ITEM)))
+def test_s_is_the_gathered_output_or_the_whole_input(ranks, parts, dtype):
+    size = parts * ranks * ITEM[dtype]
+    expected = {
+        "all_gather": (size, size // ranks),
+        "reduce_scatter": (size // ranks, size),
+    }
+    for name, collective in COLLECTIVES.items():
+        count = collective.count(size, dtype, ranks)
+        buffers = tuple(elements * ITEM[dtype] for elements in collective.elements(count, ranks))
+        assert buffers == expected.get(name, (size, size))
+
+
+@given(ranks=RANKS, size=st.integers(1, 10**7), dtype=st.sampled_from(sorted(ITEM)))
+def test_a_split_buffer_gives_every_rank_the_same(ranks, size, dtype):
+    for collective in COLLECTIVES.values():
+        count = collective.count(size, dtype, ranks)
+        assert 0 <= size - count * ITEM[dtype] < ITEM[dtype] * (ranks if collective.split else 1)
+        assert not collective.split or count % ranks == 0
+
+
+@pytest.mark.parametrize("name", COLLECTIVES)
+def test_what_is_received_fills_the_destination(name):
+    collective = COLLECTIVES[name]
+    for rank in range(6):
+        received, _ = collective.elements(600, 6)
+        assert sum(piece.count for piece in collective.received(rank, 6, 600)) == received
+
+
+def refused(params: type, **given_params: object) -> str:
+    with pytest.raises(msgspec.ValidationError) as error:
+        msgspec.convert(given_params, params)
+    return str(error.value)
+
+
+def test_a_size_that_is_no_multiple_of_the_element_names_the_nearest():
+    said = refused(CollectiveParams, size=1002, ranks=2, dtype="float32")
+    assert "1002 B is no whole number of float32 elements of 4 B; nearest: 1000 or 1004" in said
+    assert "nearest: 2" in refused(PlacedParams, size=1, ranks=2, dtype="bfloat16")
+    said = refused(StreamParams, size=(1 << 20) + 2, op="triad")
+    assert "nearest: 1048576 or 1048580" in said
+
+
+def test_a_collective_needs_two_ranks_and_a_known_type():
+    assert "ranks" in refused(CollectiveParams, size=1024, ranks=1)
+    assert "dtype" in refused(CollectiveParams, size=1024, ranks=2, dtype="float3")
+    assert "size" in refused(CollectiveParams, size=0, ranks=2)
+
+
+def test_only_gathering_and_scattering_have_two_placements():
+    known = registry.load(BENCHMARKS)
+    placed = {name for name, entry in known.items() if "in_place" in entry.params.__struct_fields__}
+    assert placed == {"collectives.all_gather", "collectives.reduce_scatter"}
+
+
+def test_a_working_set_holds_a_line_of_each_array():
+    assert "triad needs at least 192 B" in refused(StreamParams, size=128, op="triad")
+
+
+def test_a_square_has_equal_edges_and_one_is_enough():
+    assert "m = n = k, not 4, 8, 4" in refused(SquareParams, m=4, n=8)
+    held = msgspec.convert({"m": 64}, SquareParams)
+    assert (held.m, held.n, held.k, held.dtype) == (64, 64, 64, "float32")
+    assert msgspec.convert(msgspec.to_builtins(held), SquareParams) == held
+
+
+def test_float8_edges_are_multiples_of_16():
+    assert "multiples of 16" in refused(SquareParams, m=72, dtype="float8")
+
+
+def test_listing_the_benchmarks_imports_neither_torch_nor_numpy():
+    code = (
+        "import sys; from harness import registry; from microbench import BENCHMARKS; "
+        "assert len(registry.load(BENCHMARKS)) >= 8; print({'torch', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_every_benchmark_says_what_it_is():
+    for name, entry in registry.load(BENCHMARKS).items():
+        assert entry.summary.endswith("."), name
+        assert entry.rate in ("busbw", "flops", "bandwidth")
