@@ -39,14 +39,9 @@ def _benchmarks() -> Rows:
 def _clusters() -> Rows:
     from clusters import definition
 
-    rows: Rows = []
-    for name in definition.names():
-        if name == "local":
-            rows.append({"name": name, "devices": None, "title": "this machine, as it is found"})
-            continue
-        cluster = definition.load(name)
-        rows.append({"name": name, "devices": cluster.devices, "title": cluster.title})
-    return rows
+    shipped = definition.titles().items()
+    rows: Rows = [{"name": name, "devices": devices, "title": title} for name, (devices, title) in shipped]
+    return [*rows, {"name": definition.LOCAL, "devices": None, "title": "this machine, as it is found"}]
 
 
 def _suites() -> Rows:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol
 
@@ -53,8 +54,8 @@ class _Count:
         return "" if pace is None else f"~{show_duration(pace)} left"
 
 
-def told(record: Record) -> str:
-    """A finished cell in a few words: its headline with the width reached, or why there is none."""
+def told(record: Record, rate: str) -> str:
+    """A finished cell in a few words: the rate of that name with the width reached, or why there is none."""
     match record.outcome:
         case Skipped(reason):
             return f"skipped: {reason}"
@@ -66,17 +67,16 @@ def told(record: Record) -> str:
     if measurement is None:
         return "no samples"
     known: Interval = median_interval(measurement.samples)
-    if not measurement.rates:
-        return f"{show(known.value, measurement.unit)} ±{known.width:.1%}"
-    rate = measurement.rates[-1]
-    return f"{show(known.over(rate.amount).value, rate.unit)} {rate.name} ±{known.width:.1%}"
+    for each in (each for each in measurement.rates if each.name == rate):
+        return f"{show(known.over(each.amount).value, each.unit)} {rate} ±{known.width:.1%}"
+    return f"{show(known.value, measurement.unit)} ±{known.width:.1%}"
 
 
 class Plain:
-    """Lines for a log file."""
+    """Lines for a log file. rates: the headline rate of each benchmark."""
 
-    def __init__(self, cells: int, budget: float | None) -> None:
-        self._count, self._said = _Count(cells, budget), 0.0
+    def __init__(self, cells: int, budget: float | None, rates: Mapping[str, str]) -> None:
+        self._count, self._said, self._rates = _Count(cells, budget), 0.0, rates
 
     def began(self, label: str, launch: int, passing: int) -> None:
         return
@@ -87,9 +87,9 @@ class Plain:
         if calm and time.monotonic() - self._said < PLAIN_EVERY:
             return
         self._said = time.monotonic()
-        label = cell_name(record.benchmark, record.params)
+        label, rate = cell_name(record.benchmark, record.params), self._rates.get(record.benchmark, "")
         print(
-            f"[{len(self._count.done)}/{self._count.cells}] {label}: {told(record)} ({self._count.left()})",
+            f"[{len(self._count.done)}/{self._count.cells}] {label}: {told(record, rate)} ({self._count.left()})",
             file=sys.stderr,
         )
 
@@ -97,12 +97,12 @@ class Plain:
 class Live:
     """A bar on a terminal (rich), with the cell at work and the last result."""
 
-    def __init__(self, cells: int, budget: float | None) -> None:
+    def __init__(self, cells: int, budget: float | None, rates: Mapping[str, str]) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bar
 
-        self._count = _Count(cells, budget)
+        self._count, self._rates = _Count(cells, budget), rates
         self._bar = Bar(
             BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[left]}", style="dim"),
             TextColumn("{task.description}", markup=False), console=Console(stderr=True), transient=True,
@@ -124,9 +124,9 @@ class Live:
 
     def measured(self, record: Record) -> None:
         self._count.add(record)
-        label = cell_name(record.benchmark, record.params)
+        label, rate = cell_name(record.benchmark, record.params), self._rates.get(record.benchmark, "")
         self._bar.update(self._task, completed=len(self._count.done), left=self._count.left())
         if not isinstance(record.outcome, Skipped):
-            self._bar.update(self._task, description=f"{label}: {told(record)}")
+            self._bar.update(self._task, description=f"{label}: {told(record, rate)}")
         if isinstance(record.outcome, (Failed, Incomplete)):
-            self._bar.console.print(f"{label}: {told(record)}", markup=False, highlight=False)
+            self._bar.console.print(f"{label}: {told(record, rate)}", markup=False, highlight=False)

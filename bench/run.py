@@ -109,7 +109,7 @@ def _execute(
     if not args.json:
         print(f"{asked.cluster.title}: {total} cells to measure, into {held.path}", file=sys.stderr)
     with ExitStack() as stack:
-        progress = _progress(args.json, total, budget, stack)
+        progress = _progress(args.json, total, budget, asked, stack)
         execution = Execution(
             asked, held, progress, info.seed, ("bench", *sys.argv[1:]), info.simulated, finished, budget
         )  # fmt: skip
@@ -120,10 +120,11 @@ def _execute(
             return "interrupted", execution.problems
 
 
-def _progress(silent: bool, cells: int, budget: float | None, stack: ExitStack) -> Progress:
+def _progress(silent: bool, cells: int, budget: float | None, asked: Plan, stack: ExitStack) -> Progress:
     if silent:
         return Silent()
-    return stack.enter_context(Live(cells, budget)) if sys.stderr.isatty() else Plain(cells, budget)
+    rates = {name: benchmark.rate for name, benchmark in asked.benchmarks.items()}
+    return stack.enter_context(Live(cells, budget, rates)) if sys.stderr.isatty() else Plain(cells, budget, rates)
 
 
 class _Termination:

@@ -27,6 +27,13 @@ def names() -> list[str]:
     return [*sorted(path.stem for path in FOLDER.glob("*.toml")), LOCAL]
 
 
+def titles() -> dict[str, tuple[int, str]]:
+    """Devices and title of every definition that comes with the suite, for a listing. They are not
+    checked here (a test checks them all): that would take longer than all the rest of the listing."""
+    shipped = ((path.stem, _read(path)) for path in sorted(FOLDER.glob("*.toml")))
+    return {name: (data["nodes"] * data["node"]["devices"], data["title"]) for name, data in shipped}
+
+
 def load(name_or_path: str) -> Cluster:
     """The cluster of that name, or the one in that file (a text that holds '/' or ends in '.toml').
 

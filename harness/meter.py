@@ -39,7 +39,7 @@ class TorchMeter:
         self._accelerator, self._ranks, self._policy = accelerator, ranks, policy
         self._align, self._sampler = align, sampler
         self.timer = timer_honesty(accelerator)
-        self.resolution = self.timer.resolution
+        self.resolution = max(ranks.maximum([self.timer.resolution]))  # all ranks take equal samples
 
     def now(self) -> float:
         return self._ranks.agree(time.perf_counter())

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
-import importlib.metadata
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness.errors import UsageError, unknown
@@ -77,7 +78,23 @@ def benchmark(
 
 def plugin_modules() -> list[str]:
     """Modules that other installed packages offer as benchmarks."""
+    if not _any_plugin():
+        return []
+    import importlib.metadata
+
     return [entry.module for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+
+
+def _any_plugin() -> bool:
+    """Whether any installed package names the group at all: importing importlib.metadata to ask costs
+    more than listing every benchmark does."""
+    for folder in map(Path, sys.path):
+        for kind in ("*.dist-info", "*.egg-info"):
+            if any(
+                ENTRY_POINTS in path.read_text(errors="replace") for path in folder.glob(f"{kind}/entry_points.txt")
+            ):
+                return True
+    return False
 
 
 def load(modules: Iterable[str]) -> dict[str, Benchmark]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,7 +88,7 @@ class Run:
 
 def new_id(suite: str, cluster: str) -> str:
     """A run's folder name: sorts by time, says what it is, and never collides."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{cluster}-{suite}-{secrets.token_hex(2)}"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{cluster}-{suite}-{os.urandom(2).hex()}"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -48,7 +48,10 @@ class GemmParams(Struct, frozen=True):
 
 
 class SquareParams(GemmParams, frozen=True):
-    """m = n = k."""
+    """m = n = k. cached: the same operands again and again, in whatever cache holds them; a mode of its
+    own, since training finds its operands in memory."""
+
+    cached: bool = False
 
     def __post_init__(self) -> None:
         GemmParams.__post_init__(self)
@@ -94,12 +97,12 @@ def flop(m: int, n: int, k: int) -> int:
 def square(ctx: Context, params: SquareParams) -> Sequence[Measurement]:
     """Square matrix product on every device; the rate against size, and the peak."""
     with precision(params.dtype):
-        return ctx.time(build(ctx, params))
+        return ctx.time(build(ctx, params, rotate=not params.cached))
 
 
 def build(ctx: Context, params: GemmParams, rotate: bool = True) -> Task:
     """The task of one cell; skips a type that the device cannot multiply. Without `rotate` the operands
-    stay in whatever cache holds them; no registered benchmark does that."""
+    stay in whatever cache holds them."""
     from harness.sampling import Task
 
     m, n, k, kind = params.m, params.n, params.k, ARITHMETIC[params.dtype]
@@ -177,17 +180,15 @@ def precision(dtype: str) -> Iterator[None]:
 
 def verify(step: Callable[[int], None], sets: Operands, params: GemmParams, kind: Arithmetic) -> None:
     """Compare sampled rows and columns of one product with float64; raise WrongAnswer beyond `bound`."""
-    import torch
-
     sets.prepare(1)
     a, b, c = sets[0]
     c.fill_(float("nan"))
     step(0)
     rows, columns = _spread(params.m), _spread(params.n)
-    left = a.cpu()[rows].double()
-    right = (b.t() if params.dtype == "float8" else b).cpu()[:, columns].double()
+    left = _rows(a, rows).double()
+    right = (_rows(b, columns) if params.dtype == "float8" else _rows(b.t(), columns)).double().t()
     exact, walk = left @ right, (left.square() @ right.square()).sqrt()
-    found = c.cpu()[rows][:, columns].double()
+    found = _rows(c, rows)[:, columns].double()
     wrong = ~((found - exact).abs() <= bound(params.k, kind) * walk)
     if bool(wrong.any()):
         row, column = wrong.nonzero()[0].tolist()
@@ -196,7 +197,6 @@ def verify(step: Callable[[int], None], sets: Operands, params: GemmParams, kind
             f"{float(found[row, column]):.6g}, expected {float(exact[row, column]):.6g} "
             f"to within {float(bound(params.k, kind) * walk[row, column]):.1g}"
         )
-    assert not torch.isnan(exact).any()
 
 
 def bound(k: int, kind: Arithmetic) -> float:
@@ -211,6 +211,14 @@ def bound(k: int, kind: Arithmetic) -> float:
     additions = -(-k // kind.together) * kind.addition
     gamma = additions / (1 - additions)
     return 6 * (gamma + 2 * kind.factor + 2 * kind.rounding)
+
+
+def _rows(matrix: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Those rows, in the host's memory. A device may have no indexing of float8: bytes are bytes."""
+    import torch
+
+    raw = matrix.view(torch.uint8) if matrix.itemsize == 1 else matrix
+    return raw[rows.to(matrix.device)].cpu().view(matrix.dtype)
 
 
 def _spread(edge: int) -> torch.Tensor:
