@@ -10,6 +10,7 @@ from bench import catalog
 from bench.execute import start
 from bench.output import emit, table
 from bench.plan import Group, Plan
+from bench.show import label
 from harness.job import Job
 from harness.units import show_duration
 
@@ -80,6 +81,6 @@ def _text(plan: Plan, starts: dict[str, tuple[tuple[str, ...], dict[str, str]]],
         lines += ["", f"{group.world.ranks} ranks on {group.world.nodes} node(s), started on each node by"]
         lines += [f"  {' '.join(f'{key}={shlex.quote(value)}' for key, value in sorted(environment.items()))} \\"]
         lines += [f"  {shlex.join(argv)}", ""]
-        rows = [[cell.label, f"{each:.2g} s"] for cell in group.cells]
-        lines.append(table(["cell", "about"], rows, right=[1]))
+        rows = [[label(cell.benchmark, cell.params), f"{each:.2g} s"] for cell in group.cells]
+        lines.append(table(["cell", "at most"], rows, right=[1]))
     return "\n".join(lines)

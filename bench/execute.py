@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ from harness.errors import CannotRun
 from harness.job import Began, Event, Job, Measured, Started, read_reports
 from harness.records import SCHEMA, Failed, Incomplete, Record
 from harness.store import Planned, Store, write_atomically
+from harness.units import show_size
 
 Ending = Literal["complete", "partial", "incomplete"]
+FULL = 64 * 2**10  # B free: below it a launch that failed is taken to have met a full disk
 START_UP = 60.0  # s that ranks may take until the first event, beyond a collective's timeout
 
 
@@ -141,6 +144,7 @@ class Execution:
 
     def _explain(self, launch: _Launch, job: Job, folder: Path, ended: str) -> bool:
         """Record why a launch ended early; True where the run must stop."""
+        self._refuse_full_disk()
         reports = read_reports(folder)
         missing = tuple(rank for rank in range(job.world) if rank not in reports)
         failed = [report for report in reports.values() if report.status == "failed"]
@@ -168,6 +172,15 @@ class Execution:
         self.problems.append(f"{cell.label}: {outcome.reason}")
         launch.done.add(cell.label)
         return isinstance(outcome, Incomplete)
+
+    def _refuse_full_disk(self) -> None:
+        """Ranks write to the same disk, and one that finds it full cannot even say so."""
+        free = shutil.disk_usage(self.store.path).free
+        if free < FULL:
+            raise CannotRun(
+                f"No space left for {self.store.path} ({show_size(free)} free). Every earlier record is intact; free "
+                f"some space, then continue with `bench run --resume {self.store.path}`."
+            )
 
     def _job(self, launch: _Launch, cells: list[Planned], budget: float | None) -> Job:
         suite, cluster, world = self.plan.suite, self.plan.cluster, launch.group.world

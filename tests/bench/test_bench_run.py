@@ -39,7 +39,7 @@ def measured(folder: Path) -> int:
 
 
 def test_a_run_measures_reports_and_shows(bench, tmp_path: Path) -> None:
-    result = bench("run", *SMALL, "--set", "size=1KiB,64KiB", "--budget", "8s", "--json")
+    result = bench("run", *SMALL, "--set", "size=1KiB,64KiB", "--budget", "30s", "--json")
     assert result.code == 0, result.err
     document = result.document
     assert document["outcome"] == "complete"
@@ -122,13 +122,14 @@ def test_a_full_disk_stops_the_run_and_every_earlier_record_reads(bench, tmp_pat
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(disk)], capture_output=True, text=True
     )
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    sizes = ",".join(f"{48 * step}KiB" for step in range(1, 16))  # 75 cells: more than the disk holds
     try:
         result = bench("run", "--only", "memory.stream", "--set", "op=copy,add,triad,read,scale", "--set",
-                       "size=48KiB,96KiB,192KiB,384KiB", "--budget", "30s", "--out", str(disk))  # fmt: skip
+                       f"size={sizes}", "--budget", "15s", "--out", str(disk))  # fmt: skip
         assert result.code == 3, result.err
         assert "No space left" in result.err
         assert "--resume" in result.err
