@@ -79,6 +79,7 @@ def test_torchrun_takes_these_arguments(tmp_path: Path) -> None:
     """The real launcher with a worker of ours in the place of the project's: arguments, environment."""
     package = tmp_path / "harness"
     package.mkdir()
+    (package / "__init__.py").touch()  # else an installed `harness` is found before it
     (package / "worker.py").write_text(
         "import os, sys\n"
         "names = ('RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'OMP_NUM_THREADS')\n"
