@@ -1,0 +1,23 @@
+"""A chapter for each family of benchmarks; a family without one of its own gets a table of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness.summary import Cell
+from reports.chapters import collectives, gemm, generic, memory
+from reports.model import Chapter
+from reports.reading import family, grouped
+from reports.subject import Subject
+
+WRITERS: dict[str, Callable[[Subject, Sequence[Cell]], Chapter]] = {
+    "collectives": collectives.chapter,
+    "gemm": gemm.chapter,
+    "memory": memory.chapter,
+}
+
+
+def chapters(subject: Subject) -> list[Chapter]:
+    """One chapter for each family that has numbers, in the order of their names."""
+    families = grouped(subject.measured, lambda cell: family(cell.benchmark))
+    return [WRITERS.get(name, generic.chapter)(subject, cells) for name, cells in families.items()]

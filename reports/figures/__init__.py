@@ -1,0 +1,1 @@
+"""Figures as SVG text. One style, one module per kind of figure; matplotlib without pyplot's state."""
