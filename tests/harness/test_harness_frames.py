@@ -21,7 +21,8 @@ def line(params: dict[str, object], samples: list[float]) -> str:
 
 
 def test_runs_with_different_parameters_stand_in_one_table(tmp_path: Path) -> None:
-    for run, text in (("a", line({"m": 64}, [0.123456789012345, 2.0])), ("b", line({"size": 1024, "op": "copy"}, [3.0]))):
+    runs = {"a": line({"m": 64}, [0.123456789012345, 2.0]), "b": line({"size": 1024, "op": "copy"}, [3.0])}
+    for run, text in runs.items():
         (tmp_path / run).mkdir()
         (tmp_path / run / "records.jsonl").write_text(text)
     table = frame(tmp_path)
