@@ -8,9 +8,8 @@ from typing import Any
 
 from bench import catalog
 from bench.execute import start
-from bench.output import emit, table
+from bench.output import emit, label, table
 from bench.plan import Group, Plan
-from bench.show import label
 from harness.job import Job
 from harness.units import show_duration
 

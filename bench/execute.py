@@ -132,7 +132,7 @@ class Execution:
                     self.store.append(provenance)
                 case Began(cell, passing):
                     launch.current = cell
-                    self.progress.began(job.cells[cell].label, launch.number, passing)
+                    self.progress.began(job.cells[cell], launch.number, passing)
                 case Measured(cell, record):
                     launch.current = None
                     launch.done.add(job.cells[cell].label)

@@ -8,6 +8,9 @@ from typing import Any
 
 import msgspec
 
+from harness.records import Params
+from harness.units import show_size
+
 Document = dict[str, Any]
 
 
@@ -35,3 +38,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[in
         return "  ".join(fitted).rstrip()
 
     return "\n".join([line(lines[0]), "  ".join("─" * width for width in widths), *map(line, lines[1:])])
+
+
+def label(benchmark: str, params: Params) -> str:
+    """A cell in short: sizes in powers of two, parameters that say nothing left out."""
+    parts = [benchmark]
+    for key, value in params.items():
+        if key == "size" and isinstance(value, int):
+            parts.append(show_size(value))
+        elif isinstance(value, bool):
+            parts += [key] if value else []
+        elif value is not None:
+            parts.append(str(value) if isinstance(value, str) else f"{key}={value}")
+    return " ".join(parts)

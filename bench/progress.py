@@ -11,15 +11,17 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol
 
+from bench.output import label
 from harness.records import Failed, Incomplete, Ok, Record, Skipped, cell_name
 from harness.statistics import Interval, median_interval
+from harness.store import Planned
 from harness.units import show, show_duration
 
 PLAIN_EVERY = 10.0  # s
 
 
 class Progress(Protocol):
-    def began(self, label: str, launch: int, passing: int) -> None: ...
+    def began(self, cell: Planned, launch: int, passing: int) -> None: ...
 
     def measured(self, record: Record) -> None: ...
 
@@ -27,7 +29,7 @@ class Progress(Protocol):
 class Silent:
     """For --json: standard output belongs to the document."""
 
-    def began(self, label: str, launch: int, passing: int) -> None:
+    def began(self, cell: Planned, launch: int, passing: int) -> None:
         return
 
     def measured(self, record: Record) -> None:
@@ -78,7 +80,7 @@ class Plain:
     def __init__(self, cells: int, budget: float | None, rates: Mapping[str, str]) -> None:
         self._count, self._said, self._rates = _Count(cells, budget), 0.0, rates
 
-    def began(self, label: str, launch: int, passing: int) -> None:
+    def began(self, cell: Planned, launch: int, passing: int) -> None:
         return
 
     def measured(self, record: Record) -> None:
@@ -87,9 +89,9 @@ class Plain:
         if calm and time.monotonic() - self._said < PLAIN_EVERY:
             return
         self._said = time.monotonic()
-        label, rate = cell_name(record.benchmark, record.params), self._rates.get(record.benchmark, "")
+        name, rate = label(record.benchmark, record.params), self._rates.get(record.benchmark, "")
         print(
-            f"[{len(self._count.done)}/{self._count.cells}] {label}: {told(record, rate)} ({self._count.left()})",
+            f"[{len(self._count.done)}/{self._count.cells}] {name}: {told(record, rate)} ({self._count.left()})",
             file=sys.stderr,
         )
 
@@ -102,7 +104,7 @@ class Live:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bar
 
-        self._count, self._rates = _Count(cells, budget), rates
+        self._count, self._rates, self._last = _Count(cells, budget), rates, ""
         self._bar = Bar(
             BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[left]}", style="dim"),
             TextColumn("{task.description}", markup=False), console=Console(stderr=True), transient=True,
@@ -118,15 +120,15 @@ class Live:
     ) -> None:  # fmt: skip
         self._bar.stop()
 
-    def began(self, label: str, launch: int, passing: int) -> None:
+    def began(self, cell: Planned, launch: int, passing: int) -> None:
         again = f" (again, pass {passing})" if passing > 1 else ""
-        self._bar.update(self._task, description=f"{label}{again}", left=self._count.left())
+        text = f"{label(cell.benchmark, cell.params)}{again}{self._last}"
+        self._bar.update(self._task, description=text, left=self._count.left())
 
     def measured(self, record: Record) -> None:
         self._count.add(record)
-        label, rate = cell_name(record.benchmark, record.params), self._rates.get(record.benchmark, "")
+        name, rate = label(record.benchmark, record.params), self._rates.get(record.benchmark, "")
         self._bar.update(self._task, completed=len(self._count.done), left=self._count.left())
-        if not isinstance(record.outcome, Skipped):
-            self._bar.update(self._task, description=f"{label}: {told(record, rate)}")
+        self._last = f" · before: {told(record, rate)}"
         if isinstance(record.outcome, (Failed, Incomplete)):
-            self._bar.console.print(f"{label}: {told(record, rate)}", markup=False, highlight=False)
+            self._bar.console.print(f"{name}: {told(record, rate)}", markup=False, highlight=False)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import quantities
-from bench.output import emit, table
+from bench.output import emit, label, table
 from harness import store, summary, units
 from harness.errors import UsageError
 from harness.records import Ok, Origin, Params
@@ -82,19 +82,6 @@ def _row(cell: Cell, figure: Figure) -> list[str]:
         f"{units.show(rate.interval.value, rate.unit)} {rate.name}" if rate else "",
         units.show_interval(rate.interval.low, rate.interval.high, rate.unit, rate.interval.value) if rate else "",
     ]
-
-
-def label(benchmark: str, params: Params) -> str:
-    """A cell in short: sizes in powers of two, parameters that say nothing left out."""
-    parts = [benchmark]
-    for key, value in params.items():
-        if key == "size" and isinstance(value, int):
-            parts.append(units.show_size(value))
-        elif isinstance(value, bool):
-            parts += [key] if value else []
-        elif value is not None:
-            parts.append(str(value) if isinstance(value, str) else f"{key}={value}")
-    return " ".join(parts)
 
 
 def _kind(params: Params) -> str:

@@ -9,7 +9,7 @@ from harness.job import Job
 from harness.meter import TorchMeter, aligner
 from harness.operands import Arena
 from harness.platform import Platform, resolve
-from harness.ranks import Alone, Ranks, TorchRanks
+from harness.ranks import OneProcess, Ranks, TorchRanks
 from harness.telemetry import Sampler
 
 
@@ -18,7 +18,7 @@ def real(job: Job) -> Platform:
     accelerator = accelerators.create(job.accelerator)
     rank, local = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
     device = accelerator.bind(local, job.threads)
-    ranks: Ranks = Alone()
+    ranks: Ranks = OneProcess()
     if job.world > 1:
         ranks = TorchRanks(accelerator.backend(), rank, job.world, local, job.timeout)
     sampler = Sampler(accelerator.probe(local))
@@ -47,10 +47,10 @@ def simulated(job: Job) -> Platform:
     """A model of the declared cluster, all its ranks in this one process; nothing is executed."""
     import torch
 
-    from clusters.accelerators.simulated import Simulated, SimulatedMeter, SimulatedRanks, jitter_note
+    from clusters.accelerators.simulated import Simulated, SimulatedMeter, jitter_note
 
     accelerator = Simulated(job.cluster)
-    ranks = SimulatedRanks(job.world)
+    ranks = OneProcess(world=job.world)
     meter = SimulatedMeter(resolve(job.timing)(job.cluster), ranks, job.seed + job.launch)
     arena = Arena(torch.device("meta"), accelerator.memory_free, accelerator.cache(), 1, job.seed)
     assumptions = resolve(job.assumptions)(job.cluster)

@@ -1,0 +1,1 @@
+"""Training jobs: utilisation (MFU) and critical batch size. Nothing is here yet."""

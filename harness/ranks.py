@@ -49,8 +49,9 @@ class Ranks(Protocol):
 
 
 @dataclass(frozen=True)
-class Alone:
-    """One rank: every agreement is with itself."""
+class OneProcess:
+    """One process that speaks for all ranks: by itself, or for a simulated world, whose ranks would say
+    the same."""
 
     rank: int = 0
     world: int = 1
@@ -63,13 +64,13 @@ class Alone:
         return value
 
     def column(self, value: float) -> list[float]:
-        return [value]
+        return [value] * self.world
 
     def maximum(self, values: Sequence[float]) -> list[float]:
         return list(values)
 
     def words(self, text: str) -> list[str]:
-        return [text]
+        return [text] * self.world
 
 
 class TorchRanks:

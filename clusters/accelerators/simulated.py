@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -96,30 +95,6 @@ class _Nothing:
 
     def close(self) -> None:
         return
-
-
-@dataclass(frozen=True)
-class SimulatedRanks:
-    """All ranks in one process: rank 0 speaks for everyone, who would say the same."""
-
-    world: int
-    rank: int = 0
-    local: int = 0
-
-    def barrier(self) -> None:
-        return
-
-    def agree(self, value: float) -> float:
-        return value
-
-    def column(self, value: float) -> list[float]:
-        return [value] * self.world
-
-    def maximum(self, values: Sequence[float]) -> list[float]:
-        return list(values)
-
-    def words(self, text: str) -> list[str]:
-        return [text] * self.world
 
 
 class SimulatedMeter:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from clusters.accelerators.simulated import JITTER, Simulated, SimulatedMeter, SimulatedRanks, jitter_note
+from clusters.accelerators.simulated import JITTER, Simulated, SimulatedMeter, jitter_note
 from harness.accelerator import Accelerator, Operation
 from harness.context import Context
 from harness.errors import Skip
 from harness.hardware import Cluster, Device, Node, Peak
 from harness.operands import Arena, Spec
 from harness.policy import Policy
-from harness.ranks import Ranks
+from harness.ranks import OneProcess, Ranks
 from harness.records import Cadence, Origin
 from harness.sampling import Meter, Task, measure
 from harness.units import Unit
@@ -39,7 +39,7 @@ TASK = Task(REDUCE, step=never, rates=(), prepare=never, check=never)
 
 
 def meter(world: int = WORLD, seed: int = 1, jitter: float = JITTER, slow: dict[int, float] | None = None) -> Meter:
-    return SimulatedMeter(lambda _: EACH, SimulatedRanks(world), seed, jitter, slow)
+    return SimulatedMeter(lambda _: EACH, OneProcess(world=world), seed, jitter, slow)
 
 
 def quantile_of_maximum(at: float, world: int, spread: float) -> float:
@@ -70,7 +70,7 @@ class TestAccelerator:
     def test_a_cell_of_16_gib_touches_no_memory_and_runs_nothing(self) -> None:
         accelerator = Simulated(cluster())
         arena = Arena(accelerator.bind(0, 1), accelerator.memory_free, accelerator.cache(), 1, 0)
-        context = Context(accelerator, SimulatedRanks(WORLD), meter(), Policy(), arena, 0)
+        context = Context(accelerator, OneProcess(world=WORLD), meter(), Policy(), arena, 0)
         sets = context.operands(Spec((1 << 32,), "float32"), Spec((1 << 32,), "bfloat16"))
         context.require(REDUCE)
         isolated, streaming = context.time(TASK)
@@ -84,7 +84,7 @@ class TestAccelerator:
 
 class TestRanks:
     def test_one_process_speaks_for_all(self) -> None:
-        ranks: Ranks = SimulatedRanks(4)
+        ranks: Ranks = OneProcess(world=4)
         assert (ranks.rank, ranks.world, ranks.local) == (0, 4, 0)
         assert ranks.column(2.0) == [2.0] * 4
         assert ranks.words("no") == ["no"] * 4
@@ -145,7 +145,7 @@ class TestMeter:
             raise Skip("no dense float8 peak known for Toy X")
 
         with pytest.raises(Skip, match="no dense float8"):
-            measure(SimulatedMeter(lacking, SimulatedRanks(2), 0), TASK, Cadence.ISOLATED, Policy())
+            measure(SimulatedMeter(lacking, OneProcess(world=2), 0), TASK, Cadence.ISOLATED, Policy())
 
     def test_the_note_states_the_jitter_and_what_it_does(self) -> None:
         above = quantile_of_maximum(0.5, WORLD, JITTER) / EACH - 1
