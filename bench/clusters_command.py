@@ -12,8 +12,8 @@ from bench.output import emit, table
 from clusters import definition
 from harness import units
 from harness.errors import UsageError
+from harness.files import write_atomically
 from harness.hardware import Cluster, Peak
-from harness.store import write_atomically
 
 
 def show(args: argparse.Namespace) -> int:

@@ -18,9 +18,10 @@ from bench.plan import Group, Plan
 from bench.progress import Progress
 from clusters.launchers.torchrun import torchrun
 from harness.errors import CannotRun
+from harness.files import write_atomically
 from harness.job import Began, Event, Job, Measured, Started, read_reports
 from harness.records import SCHEMA, Failed, Incomplete, Record
-from harness.store import Planned, Store, write_atomically
+from harness.store import Planned, Store
 from harness.units import show_size
 
 Ending = Literal["complete", "partial", "incomplete"]

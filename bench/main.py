@@ -30,12 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"bench: {clean(str(error))}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("bench: interrupted", file=sys.stderr)
-        return 3
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe has seen enough
         return 0
+    except OSError as error:  # of a file that no other words were found for
+        from bench.output import clean
+
+        print(f"bench: {clean(str(error))}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return 3
 
 
 def _joined(argv: Sequence[str]) -> list[str]:

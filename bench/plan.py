@@ -14,7 +14,9 @@ from harness.hardware import Cluster
 from harness.registry import Benchmark
 from harness.store import Planned
 
+CPU_RANKS_PER_CORE = 8  # more measure the scheduler
 CPU_RANKS = 2  # gloo needs two processes to have a collective at all
+DIGITS = 9  # of a number of ranks: more are a slip
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,20 @@ def make(
 
 
 def of_cells(suite: Suite, cluster: Cluster, cells: Sequence[Planned]) -> Plan:
-    """The plan for given cells: those that need the same world share a launch."""
+    """The plan for given cells: those that need the same world share a launch. Small worlds come first:
+    they settle soonest, and what they leave of the budget goes to the widest intervals of the last."""
     known = catalog.benchmarks()
     worlds: dict[World, list[Planned]] = {}
     for cell in cells:
         worlds.setdefault(_world(cell, known, cluster), []).append(cell)
-    groups = tuple(Group(f"{world.ranks}-ranks", world, tuple(held)) for world, held in worlds.items())
+    groups = tuple(
+        Group(f"{world.ranks}-ranks", world, tuple(held)) for world, held in sorted(worlds.items(), key=_size)
+    )
     return Plan(suite, cluster, groups, known)
+
+
+def _size(entry: tuple[World, object]) -> int:
+    return entry[0].ranks
 
 
 def _world(cell: Planned, known: Mapping[str, Benchmark], cluster: Cluster) -> World:
@@ -104,15 +113,15 @@ def group_worlds(cluster: Cluster, wanted: Sequence[str]) -> list[World]:
 
 def _sized(cluster: Cluster, text: str) -> World:
     """`text` ranks on as few nodes as hold them; UsageError for a number that does not fill whole nodes."""
-    ranks, held = int(text) if text.isdecimal() else 0, cluster.node.devices
+    ranks, held = int(text) if text.isdecimal() and len(text) <= DIGITS else 0, cluster.node.devices
     if cluster.accelerator == "cpu":
-        held, most = max(ranks, 1), None  # processes share the cores
+        held = most = CPU_RANKS_PER_CORE * max(2, len(os.sched_getaffinity(0)))  # processes share the cores
     else:
         most = cluster.devices
     nodes = -(-ranks // held)
-    if ranks < 2 or ranks % nodes or (most is not None and ranks > most):
-        limit = "" if most is None else f", at most {most}, and whole nodes of {held} where it is more than one"
-        raise UsageError(f"--set ranks={text}: a whole number of at least 2{limit}")
+    if not 2 <= ranks <= most or ranks % nodes:
+        whole = f", and whole nodes of {held} where it is more than one" if most > held else ""
+        raise UsageError(f"--set ranks={text}: a whole number of at least 2 and at most {most}{whole}")
     return World(nodes, ranks // nodes, _threads(ranks // nodes))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol
 
-from bench.output import label
+from bench.output import clean, label
 from harness.records import Failed, Incomplete, Ok, Record, Skipped, cell_name
 from harness.statistics import Interval, median_interval
 from harness.store import Planned
@@ -90,10 +90,8 @@ class Plain:
             return
         self._said = time.monotonic()
         name, rate = label(record.benchmark, record.params), self._rates.get(record.benchmark, "")
-        print(
-            f"[{len(self._count.done)}/{self._count.cells}] {name}: {told(record, rate)} ({self._count.left()})",
-            file=sys.stderr,
-        )
+        words = f"{name}: {told(record, rate)} ({self._count.left()})"
+        print(f"[{len(self._count.done)}/{self._count.cells}] {clean(words)}", file=sys.stderr)
 
 
 class Live:

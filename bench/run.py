@@ -21,15 +21,19 @@ from bench.show import headline
 from harness import store, summary
 from harness.errors import BenchError, CannotRun, UsageError
 from harness.provenance import now
-from harness.records import SCHEMA
+from harness.records import SCHEMA, Failed
 from harness.store import RunInfo, Store
 from harness.units import parse_duration
 
 EXIT = {"complete": 0, "partial": 0, "incomplete": 3, "interrupted": 3}
+FOUND_WANTING = 1  # a cell failed: its result was wrong, or it could not be carried out
+MOST_LAUNCHES = 10_000  # more than a day of start-ups
+SEEDS = 2**31  # from 0; a launch and a rank are added, and every generator takes the sum
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 when measured as asked (or as far as the budget went), 3 when it broke off."""
+    """Exit code 0 when measured as asked (or as far as the budget went), 1 when a cell failed, 3 when
+    the run broke off."""
     asked = _resumed(args) if args.resume else _asked(args)
     if args.dry_run:
         return dry_run.print_plan(asked, args.json, _budget(args, asked), args.simulate)
@@ -46,19 +50,34 @@ def _asked(args: argparse.Namespace) -> Plan:
     from clusters import definition
 
     suite = suites.load(args.suite)
+    if args.seed is not None:
+        _check_range("--seed", args.seed, 0, SEEDS - 1)
     if args.launches is not None:
-        if args.launches < 1:
-            raise UsageError(f"--launches {args.launches}: at least 1")
+        _check_range("--launches", args.launches, 1, MOST_LAUNCHES)
         suite = msgspec.structs.replace(suite, launches=args.launches)
     settings = parameters.parse_settings(args.set)
     return plan.make(suite, definition.load(args.cluster), args.only, settings)
+
+
+def _check_range(option: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise UsageError(f"{option} {value}: a whole number, at least {least} and at most {most}")
 
 
 def _resumed(args: argparse.Namespace) -> Plan:
     info = store.read_info(Path(args.resume))
     args.simulate = info.simulated
     suite = msgspec.structs.replace(suites.load(info.suite), launches=info.launches)
-    return plan.of_cells(suite, info.cluster, info.cells)
+    asked = plan.of_cells(suite, info.cluster, info.cells)
+    for cell in info.cells:
+        now_version = asked.benchmarks[cell.benchmark].version
+        if cell.version != now_version:
+            raise UsageError(
+                f"{args.resume}: {cell.benchmark} was version {cell.version} and is {now_version} now: their numbers "
+                "cannot be mixed. Start a new run."
+            )
+        parameters.complete(asked.benchmarks[cell.benchmark], cell.params)
+    return asked
 
 
 def _budget(args: argparse.Namespace, asked: Plan) -> float | None:
@@ -92,7 +111,7 @@ def _open(args: argparse.Namespace, asked: Plan) -> Store:
         suite=asked.suite.name,
         cluster=asked.cluster,
         simulated=args.simulate,
-        seed=secrets.randbelow(2**31) if args.seed is None else args.seed,
+        seed=secrets.randbelow(SEEDS) if args.seed is None else args.seed,
         launches=asked.suite.launches,
         budget=_budget(args, asked),
         cells=asked.cells,
@@ -159,7 +178,8 @@ def _tell(args: argparse.Namespace, path: Path, ending: str, problems: list[str]
         lines.append(f"{ending}: {missing} cells are not measured; continue with `bench run --resume {path}`")
     lines += [f"report: {report}" for report in reports]
     emit(args.json, document, "\n".join(line for line in lines if line))
-    return EXIT[ending]
+    failed = any(isinstance(outcome, Failed) for cell in cells for outcome in cell.outcomes)
+    return EXIT[ending] or (FOUND_WANTING if failed else 0)
 
 
 def _report(path: Path) -> tuple[list[Path], str]:

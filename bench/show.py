@@ -39,7 +39,7 @@ def find(name: str, folder: Path) -> Path:
     """A run's folder, given as a path or by its name under `folder`."""
     places = [Path(name), folder / name]
     for place in places:
-        if (place / store.RUN_FILE).is_file():
+        if store.is_run(place):
             return place
     raise UsageError(f"no run '{name}' ({' or '.join(map(str, places))}). See `bench list runs`.")
 
@@ -110,6 +110,6 @@ def headline(run: Run) -> str:
     ]  # fmt: skip
     across = all(row.figure.summary.across_launches for row in best)
     return table(
-        ["benchmark", "kind", "best", "95 % interval" if across else "95 % within-run interval", "at", "cadence",
+        ["benchmark", "kind", "rate", "95 % interval" if across else "95 % within-run interval", "at", "cadence",
          "of peak", "origin"], lines, right=[2, 3, 6],
     )  # fmt: skip

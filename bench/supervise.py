@@ -14,6 +14,7 @@ import psutil
 
 from harness.errors import CannotRun
 from harness.job import RESULTS_FILE, Event, Job
+from harness.orphans import end_with_parent
 
 GRACE = 5.0  # s between SIGTERM and SIGKILL
 LOOK = 0.1  # s between two looks at what the ranks wrote
@@ -84,6 +85,7 @@ def _process(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
         except OSError as error:
             raise CannotRun(f"cannot start {argv[0]}: {error.strerror}. See `bench doctor`.") from error

@@ -62,9 +62,10 @@ class Context:
 
     def all_skip(self, reason: str | Skip) -> str:
         """Tell the other ranks that this one skips the cell; returns the reason to record."""
+        said = str(reason) or "no reason given"  # the empty text would tell the others to go on
         if not isinstance(reason, _OthersSkip):
-            self.ranks.words(str(reason))
-        return str(reason)
+            self.ranks.words(said)
+        return said
 
 
 class _OthersSkip(Skip):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from harness.errors import UsageError, unknown
+from harness.errors import CannotRun, UsageError, unknown
 
 if TYPE_CHECKING:
     from harness.context import Context
@@ -98,9 +98,16 @@ def _any_plugin() -> bool:
 
 
 def load(modules: Iterable[str]) -> dict[str, Benchmark]:
-    """Import the listed modules and return every registered benchmark by name, sorted."""
+    """Import the listed modules and return every registered benchmark by name, sorted. CannotRun names
+    a module that does not import: it may be another package's."""
     for module in modules:
-        importlib.import_module(module)
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise CannotRun(
+                f"benchmarks of module {module} cannot be loaded: {type(error).__name__}: {error}. Repair or "
+                "uninstall the package that offers it."
+            ) from error
     return dict(sorted(_registered.items()))
 
 

@@ -17,11 +17,13 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import CannotRun, UsageError
+from harness.files import append_line, write_atomically
 from harness.hardware import Cluster
 from harness.records import SCHEMA, Incomplete, Params, Provenance, Record, Struct, cell_name
 
 RUN_FILE = "run.json"
 RECORDS_FILE = "records.jsonl"
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)  # what damaged JSON raises
 
 
 class Planned(Struct, frozen=True):
@@ -91,20 +93,6 @@ def new_id(suite: str, cluster: str) -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{cluster}-{suite}-{os.urandom(2).hex()}"
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """All of `data` under `path`, or nothing: a temporary file in the same folder, synced, renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CannotRun(f"cannot write {path}: {error.strerror}") from error
-
-
 class Store:
     """Appends to one run's folder; the only writer for as long as it lives."""
 
@@ -147,30 +135,12 @@ class Store:
             ) from error
 
 
-def append_line(target: Path, data: bytes) -> None:
-    """Append `data` as one whole line, synced; what a full disk cut off is taken back (OSError)."""
-    data += b"\n"
-    descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+def is_run(path: Path) -> bool:
+    """Whether a run's folder is there; a name that no file can have is none."""
     try:
-        size = os.fstat(descriptor).st_size
-        if size and not _ends_line(target, size):
-            data = b"\n" + data  # a writer that was killed left a cut line: close it off
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(descriptor, data[written:])
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, size)
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _ends_line(target: Path, size: int) -> bool:
-    with open(target, "rb") as file:
-        file.seek(size - 1)
-        return file.read(1) == b"\n"
+        return (path / RUN_FILE).is_file()
+    except OSError:
+        return False
 
 
 def read_info(path: Path) -> RunInfo:
@@ -182,8 +152,11 @@ def read_info(path: Path) -> RunInfo:
     try:
         _check_schema(data, path / RUN_FILE)
         return msgspec.json.decode(data, type=RunInfo)
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{path / RUN_FILE}: {error}") from error
+    except UNREADABLE as error:
+        raise UsageError(
+            f"{path / RUN_FILE} is damaged: {error}. Without it the run can be neither shown nor resumed; restore it "
+            f"from a copy. Its samples are in {RECORDS_FILE}."
+        ) from error
 
 
 class _Schema(msgspec.Struct):
@@ -205,7 +178,7 @@ def read(path: Path) -> Run:
     for number, line in _lines(path / RECORDS_FILE):
         try:
             entry = _decoder.decode(line)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             problems.append(f"{RECORDS_FILE} line {number}: {error}")
             continue
         if isinstance(entry, _ProvenanceLine):
@@ -231,8 +204,11 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def list_runs(folder: Path) -> tuple[list[RunInfo], list[str]]:
     """What was asked in every run under `folder`, oldest first, and why a run could not be read."""
     infos, problems = list[RunInfo](), list[str]()
-    children = sorted(folder.iterdir()) if folder.is_dir() else []
-    for child in (child for child in children if (child / RUN_FILE).is_file()):
+    try:
+        children = sorted(folder.iterdir()) if folder.exists() else []
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}. Name a folder of runs with --out.") from error
+    for child in filter(is_run, children):
         try:
             infos.append(read_info(child))
         except UsageError as error:

@@ -91,7 +91,7 @@ def parse_size(text: str) -> int:
     if match is None or suffix not in _SUFFIX:
         raise ValueError(f"'{text}' is no size: write 4096, 4KB (10^3) or 4KiB (2^10), up to TiB")
     size = float(match.group(1)) * _SUFFIX[suffix]
-    if size < 1 or size != int(size):
+    if size < 1 or not size.is_integer():  # infinite for a number of hundreds of digits
         raise ValueError(f"'{text}' is not a whole, positive number of bytes")
     return int(size)
 
@@ -105,8 +105,8 @@ def parse_duration(text: str) -> float:
     if match is None or match.group(2).lower() not in _DURATION:
         raise ValueError(f"'{text}' is no duration: write 90s, 10m or 1.5h")
     seconds = float(match.group(1)) * _DURATION[match.group(2).lower()]
-    if seconds <= 0:
-        raise ValueError(f"'{text}' is not positive: write 90s, 10m or 1.5h")
+    if seconds <= 0 or not math.isfinite(seconds):
+        raise ValueError(f"'{text}' is not positive and finite: write 90s, 10m or 1.5h")
     return seconds
 
 

@@ -25,11 +25,13 @@ import msgspec
 from harness import registry
 from harness.context import Context
 from harness.errors import Skip, WrongAnswer
+from harness.files import append_line, write_atomically
 from harness.job import RESULTS_FILE, Began, Event, Job, Measured, RankReport, Started, rank_file
+from harness.orphans import end_with_parent
 from harness.platform import Platform, resolve
 from harness.provenance import provenance
 from harness.records import SCHEMA, Failed, Measurement, Ok, Outcome, Record, Skipped
-from harness.store import Planned, append_line, write_atomically
+from harness.store import Planned
 from harness.visits import Budget, Visit, joined, visits
 
 
@@ -65,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     job = msgspec.json.decode(args.job.read_bytes(), type=Job)
     progress = _Progress(int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0)), args.out)
     _report_when_told_to_end(progress)
+    end_with_parent()
     try:
         platform: Platform = resolve(job.platform)(job)
         progress.device = str(platform.arena.device)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import CannotRun, UsageError
-from harness.store import Run, write_atomically
+from harness.files import write_atomically
+from harness.store import Run
 from reports.document import build
 from reports.model import Document
 

@@ -14,6 +14,15 @@ CASES = [
     (["run", "--budget", "-5m"], ["-5m", "90s"]),
     (["run", "--budget", "soon"], ["soon", "90s"]),
     (["run", "--launches", "0"], ["at least 1"]),
+    (["run", "--launches", "9" * 20], ["at most 10000"]),
+    (["run", "--seed", "-3"], ["--seed -3", "at least 0"]),
+    (["run", "--seed", "9" * 20], ["at most 2147483647"]),
+    (["run", "--budget", "9" * 400], ["finite", "90s"]),
+    (["run", "--only", "memory", "--set", f"size={'9' * 400}TiB"], ["whole, positive number of bytes"]),
+    (["run", "--only", "collectives", "--set", f"ranks={'9' * 5000}"], ["at least 2"]),
+    (["show", "9" * 5000], ["bench list runs"]),
+    (["report", "9" * 5000], ["bench list runs"]),
+    (["list", "runs", "--out", "9" * 5000], ["File name too long", "--out"]),
     (["run", "--set", "size"], ["KEY=VALUE"]),
     (["run", "--set", "sise=1KiB"], ["sise", "size"]),
     (["run", "--only", "collectives.all_reduce", "--set", "size=1001"], ["1001", "element"]),
@@ -28,7 +37,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), CASES, ids=[" ".join(case[0]) for case in CASES])
+@pytest.mark.parametrize(("arguments", "words"), CASES, ids=[" ".join(case[0])[:60] for case in CASES])
 def test_wrong_use_is_named(bench, tmp_path: Path, arguments: list[str], words: list[str]) -> None:
     result = bench(*arguments)
     assert result.code == 2, result.err
@@ -110,3 +119,15 @@ def test_doctor_says_what_is_skipped_and_why(bench) -> None:
     if document["accelerator"] == "cpu":
         assert "float8" in gemm["skipped"]
     assert all(check["get"] for check in document["checks"])
+
+
+def test_a_damaged_run_is_named_by_every_command_that_reads_it(bench, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "damaged"
+    run.mkdir(parents=True)
+    for damage in (b'{"schema": 1, "id"', b'{"schema": 1, "id": "\xff"}', b"", b"[]"):
+        (run / "run.json").write_bytes(damage)
+        for arguments in (["show", "damaged"], ["run", "--resume", str(run)], ["report", "damaged"]):
+            result = bench(*arguments, "--json")
+            assert (result.code, result.out) == (2, "")
+            assert "run.json" in result.err
+        assert "run.json" in bench("list", "runs").err

@@ -97,6 +97,24 @@ def test_a_killed_rank_leaves_an_incomplete_record_and_what_was_measured(start, 
     assert not again.problems
 
 
+def test_no_rank_outlives_a_killed_run_or_launcher(start, tmp_path: Path) -> None:
+    for victim in ("run", "launcher"):
+        before = measured(tmp_path)
+        process = start("run", "--only", "collectives.all_reduce", "--set", "dtype=float32", "--set", "size=1KiB,1MiB",
+                        "--budget", "60s", "--no-report")  # fmt: skip
+        wait_for(lambda before=before: measured(tmp_path) > before)
+        ranks = workers(process.pid)
+        assert len(ranks) == 2
+        if victim == "run":
+            process.kill()
+        else:
+            ranks[0].parent().kill()
+        _, err = process.communicate(timeout=60)
+        assert "Traceback" not in err
+        wait_for(lambda ranks=ranks: not any(rank.is_running() for rank in ranks.values()), 20)
+        wait_for(lambda: not left_behind(tmp_path), 20)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_is_valid_and_resume_repeats_nothing(
     start, bench, tmp_path: Path, number: signal.Signals

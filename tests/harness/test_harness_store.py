@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from harness.errors import CannotRun, UsageError
+from harness.files import write_atomically
 from harness.hardware import Cluster, Device, Node
 from harness.records import SCHEMA, Failed, Incomplete, Ok, Outcome, Provenance, Record
 from harness.store import (
@@ -25,7 +26,6 @@ from harness.store import (
     new_id,
     read,
     read_info,
-    write_atomically,
 )
 
 CLUSTER = Cluster("toy", "A toy", "cpu", 1, Device("Toy", "cpu", "all cores", ("Toy",)), Node(1))
