@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
 from bench import catalog
 from bench.output import emit, table
+from bench.parameters import types
 from harness.accelerator import Accelerator, Operation
 from harness.provenance import PROJECT
 from harness.registry import Benchmark
@@ -124,8 +123,7 @@ KINDS: dict[str, Literal["collective", "gemm", "stream"]] = {
 def _refusals(benchmark: Benchmark, accelerator: Accelerator) -> dict[str, str]:
     """Reasons by data type, for the data types that the benchmark's parameters accept."""
     family, operation = benchmark.name.split(".", 1)
-    kinds = {field.name: field.type for field in msgspec.inspect.type_info(benchmark.params).fields}  # type: ignore[attr-defined]
-    dtypes = getattr(kinds.get("dtype"), "values", ())
+    dtypes = getattr(types(benchmark).get("dtype"), "values", ())
     if family not in KINDS:
         return {}
     asked = {dtype: Operation(kind=KINDS[family], name=operation, dtype=dtype, ranks=2) for dtype in dtypes}

@@ -51,7 +51,7 @@ def expand(benchmark: Benchmark, grid: Grid) -> list[Planned]:
 
 def complete(benchmark: Benchmark, given: Mapping[str, Any]) -> Params:
     """All parameters of a cell, defaults filled in; UsageError naming benchmark, key and what is accepted."""
-    values = {key: _value(benchmark, field, given[key]) for key, field in _types(benchmark).items() if key in given}
+    values = {key: _value(benchmark, field, given[key]) for key, field in types(benchmark).items() if key in given}
     try:
         params = msgspec.convert(values, benchmark.params, strict=False)
     except msgspec.ValidationError as error:
@@ -64,7 +64,7 @@ def fields(params: type[Struct]) -> tuple[str, ...]:
     return params.__struct_fields__
 
 
-def _types(benchmark: Benchmark) -> dict[str, Any]:
+def types(benchmark: Benchmark) -> dict[str, Any]:
     """msgspec's description of each field's type, by name."""
     described = msgspec.inspect.type_info(benchmark.params)
     return {field.name: field.type for field in getattr(described, "fields", ())}

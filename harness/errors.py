@@ -28,10 +28,6 @@ class CannotRun(BenchError):
     exit_code = 3
 
 
-class Interrupted(CannotRun):
-    """The user or the scheduler stopped the run; what was measured is on disk."""
-
-
 class Skip(Exception):
     """Raised by a benchmark: this cell cannot be measured here, and why. A result, not a fault."""
 

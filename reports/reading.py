@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.records import Cadence, Ok, Origin, Params
+from harness.records import Cadence, Origin, Params
 from harness.statistics import Interval
 from harness.summary import Cell, Figure
 from harness.units import Unit, show_size
@@ -168,7 +168,3 @@ def origin_words(found: Sequence[Origin]) -> str:
 def measured(cells: Iterable[Cell]) -> list[Cell]:
     """Cells that have numbers. A cell of which one launch failed keeps those of the others."""
     return [cell for cell in cells if cell.figures]
-
-
-def is_ok(cell: Cell) -> bool:
-    return isinstance(cell.outcome, Ok)
