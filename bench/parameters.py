@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -56,8 +57,11 @@ def complete(benchmark: Benchmark, given: Mapping[str, Any]) -> Params:
         params = msgspec.convert(values, benchmark.params, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"{benchmark.name}: {_plain(str(error), values)}") from error
-    held: Params = msgspec.to_builtins(params)
-    return {name: getattr(params, name) for name in fields(benchmark.params)} | held
+    held: Params = {name: getattr(params, name) for name in fields(benchmark.params)}
+    for name, value in held.items():
+        if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
+            raise UsageError(f"{benchmark.name}: {name}={value}: a finite number")
+    return held
 
 
 def fields(params: type[Struct]) -> tuple[str, ...]:

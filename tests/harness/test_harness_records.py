@@ -25,7 +25,8 @@ from harness.records import (
 )
 from harness.units import Unit
 
-scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=20)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | finite | st.text(max_size=20)
 outcomes = st.sampled_from([Ok(), Skipped("a"), Failed("b"), Incomplete("c", (1, 3))])
 
 
