@@ -56,8 +56,7 @@ def facts(subject: Subject) -> tuple[Fact, ...]:
     nothing = "nothing: the cluster is simulated" if kinds else "nothing: no launch got as far as that"
     held = [Fact("Detected", listed(found[:3]) or nothing)]
     if first is not None:
-        ranks = f"{counted(first.ranks, 'rank')} on {counted(first.nodes, 'node')}, {clean(first.backend)}"
-        held.append(Fact("Ranks", ranks))
+        held.append(Fact("Ranks", _worlds(subject.launches)))
         versions = [f"{clean(name)} {clean(version)}" for name, version in first.versions.items()]
         held.append(Fact("Software", ", ".join(versions[:5])))
     return (Fact("Declared", _declared(subject.cluster)), *held)
@@ -85,10 +84,19 @@ def _kinds(launches: Sequence[Provenance]) -> list[Kind]:
     return list(kinds.values())
 
 
+def _worlds(launches: Sequence[Provenance]) -> str:
+    """Every world that was started, the largest first: cells of one device and of all ranks need their own."""
+    worlds = {(held.ranks, held.nodes, held.threads, held.backend if held.ranks > 1 else "") for held in launches}
+    return "; ".join(
+        f"{counted(ranks, 'rank')} on {counted(nodes, 'node')}, {counted(threads, 'thread')} each"
+        + (f", {clean(backend)}" if backend else "")
+        for ranks, nodes, threads, backend in sorted(worlds, reverse=True)
+    )
+
+
 def _rows(subject: Subject) -> list[tuple[Text, ...]]:
     cluster, device = subject.cluster, subject.cluster.device
-    kinds, first = _kinds(subject.launches), (subject.launches[0] if subject.launches else None)
-    kinds = [kind for kind in kinds if kind.device.vendor != SIMULATED]
+    kinds = [kind for kind in _kinds(subject.launches) if kind.device.vendor != SIMULATED]
     names = [f"{kind.count} × {clean(kind.device.name)} on {clean(kind.host)}" for kind in kinds]
     memory = [show_size(kind.device.memory) for kind in kinds if kind.device.memory]
     rows = [
@@ -102,9 +110,7 @@ def _rows(subject: Subject) -> list[tuple[Text, ...]]:
     ]
     for key, value in list(kinds[0].device.details.items() if kinds else [])[:DETAILS]:
         rows.append(_row(clean(key), "", clean(value, 160)))
-    if first is not None:
-        ranks = f"{counted(first.ranks, 'rank')} on {counted(first.nodes, 'node')}"
-        rows.append(_row("Ranks", "", f"{ranks}, {counted(first.threads, 'thread')} each, {clean(first.backend)}"))
+    rows.append(_row("Ranks", "", _worlds(subject.launches)))
     return [row for row in rows if row[1:] != (NONE, NONE)]
 
 
