@@ -45,9 +45,20 @@ def expand(benchmark: Benchmark, grid: Grid) -> list[Planned]:
     names = [name for name in grid if name in fields(benchmark.params)]
     planned = []
     for values in itertools.product(*(grid[name] for name in names)):
-        given = dict(zip(names, values, strict=True))
-        planned.append(Planned(benchmark.name, benchmark.version, complete(benchmark, given)))
+        asked = complete(benchmark, dict(zip(names, values, strict=True)))
+        parts = _parts(benchmark, asked) if benchmark.parts else [asked]
+        planned += [Planned(benchmark.name, benchmark.version, params) for params in parts]
     return planned
+
+
+def _parts(benchmark: Benchmark, asked: Params) -> list[Params]:
+    """The cells that `asked` stands for; UsageError with the benchmark's own words."""
+    assert benchmark.parts is not None
+    try:
+        held = benchmark.parts(msgspec.convert(asked, benchmark.params))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{benchmark.name}: {error}") from error
+    return [{name: getattr(params, name) for name in fields(benchmark.params)} for params in held]
 
 
 def complete(benchmark: Benchmark, given: Mapping[str, Any]) -> Params:

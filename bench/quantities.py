@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from harness.records import cell_name
 from harness.summary import Cell, Figure
 
 
@@ -22,8 +23,9 @@ def quantity(figure: Figure) -> dict[str, Any]:
 
 
 def key(figure: Figure) -> str:
-    """busbw.isolated: the figure's name with its cadence."""
-    return f"{figure.name}.{figure.cadence.value}" if figure.cadence else figure.name
+    """busbw.isolated: the figure's name with its cadence, and what sets it apart in its cell."""
+    name = f"{figure.name}.{figure.cadence.value}" if figure.cadence else figure.name
+    return cell_name(name, figure.own)
 
 
 def described(cells: Iterable[Cell]) -> list[dict[str, Any]]:

@@ -20,7 +20,8 @@ from harness.context import Context
 from harness.records import Cadence
 from harness.units import Unit
 from harness.units import show as show_value
-from microbench.gemm import SquareParams, build, flop
+from microbench.gemm import SquareParams
+from microbench.gemm.product import build, flop
 
 CASES = (("float32", 512, 20, 15), ("float32", 1024, 8, 12), ("float32", 2048, 2, 10), ("bfloat16", 1024, 15, 12))
 """(type, edge, products a block, rounds of ABBA)."""

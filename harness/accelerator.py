@@ -19,17 +19,24 @@ if TYPE_CHECKING:
 class Operation(Struct, frozen=True):
     """What one timed call does, in terms a vendor (or a model of one) can judge.
 
-    kind: "collective", "gemm" or "stream". name: all_reduce, mm, triad, ... bytes: message size for
-    a collective (nccl-tests' S), bytes really moved for a stream. flops: for a gemm.
+    kind: "collective"; "gemm" (matrix products, and attention as a fused pair of them); "stream" (bound
+    by the device's memory); "transfer" (between host and device, or two devices); "step" (several
+    together: a layer, a product beside a collective). name: all_reduce, mm, attention, triad, ...
+    bytes: message size for a collective (nccl-tests' S), bytes that must move for the others. flops:
+    for a gemm. reduction: sum, max or avg, where a collective combines. nodes: how many hold the ranks
+    of one group. groups: how many such groups do it at once.
     """
 
-    kind: Literal["collective", "gemm", "stream"]
+    kind: Literal["collective", "gemm", "stream", "transfer", "step"]
     name: str
     dtype: str
     bytes: float = 0.0
     flops: float = 0.0
     ranks: int = 1
     shape: tuple[int, ...] = ()
+    reduction: str = ""
+    nodes: int = 1
+    groups: int = 1
 
 
 class Stopwatch(Protocol):

@@ -34,6 +34,7 @@ SELECT
     record->>'params' AS params,
     record->>'provenance' AS provenance,
     measurement->>'metric' AS metric,
+    measurement->>'params' AS added,
     measurement->>'unit' AS unit,
     measurement->>'origin' AS origin,
     from_json(measurement->'samples', '["DOUBLE"]') AS samples
@@ -43,7 +44,8 @@ ORDER BY run, benchmark, params, launch, metric
 
 
 def frame(folder: Path) -> pandas.DataFrame:
-    """One row per measurement of every run under `folder`; `samples` is a list (s), `params` JSON text.
+    """One row per measurement of every run under `folder`; `samples` is a list (s), `params` JSON text,
+    `added` what a measurement adds to them.
 
     A cell that was visited again has a row for each visit, the later with all samples. UsageError
     where there is no run.

@@ -72,7 +72,12 @@ class Evidence(Struct, frozen=True):
 
 
 class Measurement(Struct, frozen=True):
-    """Samples of one metric. `metric` names the cadence where one applies: 'time.isolated'."""
+    """Samples of one metric. `metric` names the cadence where one applies: 'time.isolated'.
+
+    params: what sets this measurement apart from others of the same cell, such as the shape that a
+    search tried. pairs: where a cell measures pairs of ranks, the pair that each equal share of the
+    samples, in order, is of; no share is longer than another.
+    """
 
     metric: str
     unit: Unit
@@ -82,6 +87,8 @@ class Measurement(Struct, frozen=True):
     cadence: Cadence | None = None
     rates: tuple[Rate, ...] = ()
     evidence: Evidence = Evidence()
+    params: Params = {}
+    pairs: tuple[tuple[int, int], ...] = ()
 
 
 class Ok(Struct, frozen=True, tag="ok", tag_field="status"):

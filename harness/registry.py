@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "bench.benchmarks"
 
 Function = Callable[["Context", Any], "Sequence[Measurement]"]
+Parts = Callable[[Any], "Sequence[Struct]"]
 F = TypeVar("F", bound=Function)
 
 
@@ -32,7 +33,8 @@ class Benchmark:
     """What can be measured.
 
     scope: "group" runs on all ranks together; "device" runs on every device by itself, all at once.
-    rate: name of the rate that headlines it. needs: importable modules beyond torch.
+    rate: name of the rate that headlines it. needs: importable modules beyond torch. parts: the cells
+    that one asked-for cell stands for, where it is not one: the products of a model's layer.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Benchmark:
     scope: Literal["group", "device"]
     rate: str
     needs: tuple[str, ...] = ()
+    parts: Parts | None = None
 
 
 _registered: dict[str, Benchmark] = {}
@@ -57,6 +60,7 @@ def benchmark(
     rate: str,
     summary: str = "",
     needs: tuple[str, ...] = (),
+    parts: Parts | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function `(Context, params) -> measurements` under `name`.
 
@@ -66,7 +70,7 @@ def benchmark(
 
     def register(function: F) -> F:
         text = summary or (function.__doc__ or "").strip().split("\n")[0]
-        entry = Benchmark(name, version, params, function, text, scope, rate, needs)
+        entry = Benchmark(name, version, params, function, text, scope, rate, needs, parts)
         held = _registered.get(name)
         if held is not None and held.run is not function:
             raise ValueError(f"two benchmarks are called '{name}': {held.run.__module__} and {function.__module__}")

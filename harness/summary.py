@@ -7,7 +7,7 @@ statistic exists once. Rates come from times: amount / median(time), never a mea
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.records import Cadence, Evidence, Measurement, Ok, Origin, Outcome, Params, Record, cell_name
@@ -20,7 +20,7 @@ class Figure:
     """One number of one cell, ready to be shown: a time, or a rate that follows from it."""
 
     benchmark: str
-    params: Params
+    params: Params  # of the cell, and what the measurement adds to them
     name: str  # "time", or the rate's name: busbw, algbw, flops, bandwidth
     cadence: Cadence | None
     unit: Unit
@@ -29,6 +29,8 @@ class Figure:
     summary: Summary  # of the samples (s), also for a rate
     evidence: tuple[Evidence, ...]  # one per launch
     samples: tuple[tuple[float, ...], ...]  # raw, one tuple per launch
+    own: Params = field(default_factory=dict)  # what the measurement adds to the cell's params
+    pairs: tuple[tuple[int, int], ...] = ()  # see records.Measurement; the first launch's
 
     @property
     def label(self) -> str:
@@ -88,15 +90,20 @@ def _cell(group: list[Record]) -> Cell:
     group = sorted(group, key=lambda record: record.launch)
     first = group[0]
     measured = [record for record in group if isinstance(record.outcome, Ok)]
-    metrics = list(dict.fromkeys(m.metric for record in measured for m in record.measurements))
-    figures: list[Figure] = []
-    for metric in metrics:
-        taken = [m for record in measured for m in record.measurements if m.metric == metric and m.samples]
-        figures += _figures(first, taken) if taken else []
+    taken: dict[tuple[str, str], list[Measurement]] = {}
+    for record in measured:
+        for m in record.measurements:
+            taken.setdefault(identity(m), []).extend([m] if m.samples else [])
+    figures = [figure for those in taken.values() if those for figure in _figures(first, those)]
     notes = dict.fromkeys(note for record in group for note in record.notes)
     return Cell(
         first.benchmark, first.version, first.params, tuple(r.outcome for r in group), tuple(figures), tuple(notes)
     )
+
+
+def identity(measurement: Measurement) -> tuple[str, str]:
+    """What makes a measurement of one visit or launch the same as one of another, within a cell."""
+    return measurement.metric, cell_name("", measurement.params)
 
 
 def _figures(record: Record, taken: list[Measurement]) -> list[Figure]:
@@ -107,8 +114,9 @@ def _figures(record: Record, taken: list[Measurement]) -> list[Figure]:
 
     def figure(name: str, unit: Unit, interval: Interval) -> Figure:
         return Figure(
-            record.benchmark, record.params, name, head.cadence, unit, interval, head.origin, summary, evidence, samples
-        )
+            record.benchmark, record.params | head.params, name, head.cadence, unit, interval, head.origin, summary,
+            evidence, samples, head.params, head.pairs,
+        )  # fmt: skip
 
     base = head.metric.split(".", 1)[0]
     rates = [figure(rate.name, rate.unit, summary.interval.over(rate.amount)) for rate in head.rates]

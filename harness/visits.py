@@ -15,6 +15,7 @@ import msgspec
 from harness.policy import Policy
 from harness.records import Evidence, Measurement
 from harness.statistics import median_interval
+from harness.summary import identity
 
 LEAST_CAP = 0.02  # s of sampling that the poorest visit gets
 SAMPLED = 0.5  # share of a cell's time that goes to sampling; the rest to buffers, checks, warm-up
@@ -65,13 +66,18 @@ def _within(policy: Policy, left: float | None, cells: int) -> Policy:
 
 
 def joined(before: tuple[Measurement, ...], now: tuple[Measurement, ...]) -> tuple[Measurement, ...]:
-    """Samples of two visits of the same cell as one measurement per metric."""
-    earlier = {measurement.metric: measurement for measurement in before}
-    return tuple(_join(earlier[m.metric], m) if m.metric in earlier else m for m in now)
+    """Samples of two visits of the same cell as one measurement per metric and parameters; what only
+    one of them has (a search may try other shapes) stays."""
+    earlier = {identity(measurement): measurement for measurement in before}
+    again = {identity(measurement) for measurement in now}
+    kept = tuple(measurement for key, measurement in earlier.items() if key not in again)
+    return kept + tuple(_join(earlier[identity(m)], m) if identity(m) in earlier else m for m in now)
 
 
 def _join(a: Measurement, b: Measurement) -> Measurement:
-    samples = a.samples + b.samples
+    if a.pairs != b.pairs:
+        return b  # other pairs: the later visit stands
+    samples = _by_pair(a, b) if a.pairs else a.samples + b.samples
     evidence = msgspec.structs.replace(
         b.evidence,
         warmup=a.evidence.warmup + b.evidence.warmup,
@@ -82,6 +88,13 @@ def _join(a: Measurement, b: Measurement) -> Measurement:
         flags=tuple(dict.fromkeys(a.evidence.flags + b.evidence.flags)),
     )
     return msgspec.structs.replace(b, samples=samples, evidence=evidence)
+
+
+def _by_pair(a: Measurement, b: Measurement) -> tuple[float, ...]:
+    """Samples of both visits, still in equal shares, one for each pair."""
+    count, first, second = len(a.pairs), len(a.samples) // len(a.pairs), len(b.samples) // len(b.pairs)
+    shares = (a.samples[i * first : (i + 1) * first] + b.samples[i * second : (i + 1) * second] for i in range(count))
+    return tuple(sample for share in shares for sample in share)
 
 
 def _larger(a: Evidence, b: Evidence) -> float | None:

@@ -10,9 +10,11 @@ from microbench_stubs import StubAccelerator, context
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from microbench import gemm, memory
+from microbench import memory
 from microbench.collectives import operations
 from microbench.collectives.formulas import COLLECTIVES, ITEM
+from microbench.gemm import SquareParams
+from microbench.gemm import product as gemm
 
 WORLDS = (8, 1024)
 HBM = 192 << 30  # B of one device
@@ -103,7 +105,7 @@ def test_a_simulated_cluster_builds_every_operation_on_the_meta_device(name):
 @pytest.mark.parametrize("dtype", gemm.ARITHMETIC)
 def test_large_products_have_the_shapes_that_torch_asks_for(fake, dtype):
     edge = 256 if dtype == "float8" else 16384  # torch has no fake float8 product: it runs a real one on zeros
-    params = msgspec.convert({"m": edge, "dtype": dtype}, gemm.SquareParams)
+    params = msgspec.convert({"m": edge, "dtype": dtype}, SquareParams)
     task = gemm.build(context(free=HBM), params)
     task.prepare(2)
     task.step(1)

@@ -11,8 +11,8 @@ from microbench_stubs import StubAccelerator, context
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import Skip, WrongAnswer
-from microbench import gemm
-from microbench.gemm import ARITHMETIC, GemmParams, build, flop, precision
+from microbench.gemm import product as gemm
+from microbench.gemm.product import ARITHMETIC, GemmParams, build, flop, precision
 
 TYPES = sorted(ARITHMETIC)
 

@@ -1,4 +1,4 @@
-"""Matrix products: the rate a device reaches, by data type and size.
+"""One matrix product: its operands, its call, and the check against float64.
 
 C = A·B with A (m, k), B (k, n), 2·m·n·k FLOP, through torch's own call into preallocated memory.
 `tf32` is float32 data with TF32 products, `float8` is e4m3 with one scale a tensor and a bfloat16 result.
@@ -6,7 +6,7 @@ C = A·B with A (m, k), B (k, n), 2·m·n·k FLOP, through torch's own call into
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,8 +16,7 @@ import msgspec
 from harness.accelerator import Operation
 from harness.errors import Skip, WrongAnswer
 from harness.operands import Operands, Spec
-from harness.records import Measurement, Rate, Struct
-from harness.registry import benchmark
+from harness.records import Rate, Struct
 from harness.units import Unit
 
 if TYPE_CHECKING:
@@ -45,18 +44,6 @@ class GemmParams(Struct, frozen=True):
         msgspec.structs.force_setattr(self, "k", self.k or self.m)
         if self.dtype == "float8" and any(edge % FLOAT8_MULTIPLE for edge in (self.m, self.n, self.k)):
             raise ValueError(f"float8 needs m, n and k to be multiples of {FLOAT8_MULTIPLE}")
-
-
-class SquareParams(GemmParams, frozen=True):
-    """m = n = k. cached: the same operands again and again, in whatever cache holds them; a mode of its
-    own, since training finds its operands in memory."""
-
-    cached: bool = False
-
-    def __post_init__(self) -> None:
-        GemmParams.__post_init__(self)
-        if not self.m == self.n == self.k:
-            raise ValueError(f"a square product has m = n = k, not {self.m}, {self.n}, {self.k}")
 
 
 @dataclass(frozen=True)
@@ -91,13 +78,6 @@ ARITHMETIC = {
 def flop(m: int, n: int, k: int) -> int:
     """Multiplications and additions of one product, exactly as torch.utils.flop_counter counts them."""
     return 2 * m * n * k
-
-
-@benchmark("gemm.square", version=1, params=SquareParams, scope="device", rate="flops")
-def square(ctx: Context, params: SquareParams) -> Sequence[Measurement]:
-    """Square matrix product on every device; the rate against size, and the peak."""
-    with precision(params.dtype):
-        return ctx.time(build(ctx, params, rotate=not params.cached))
 
 
 def build(ctx: Context, params: GemmParams, rotate: bool = True) -> Task:
