@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from harness.records import Params
+from harness.records import USUAL, Params
 from harness.units import show_size
 
 Document = dict[str, Any]
@@ -44,6 +44,8 @@ def label(benchmark: str, params: Params) -> str:
     """A cell in short: sizes in powers of two, parameters that say nothing left out."""
     parts = [benchmark]
     for key, value in params.items():
+        if value == USUAL.get(key, ...):
+            continue
         if key == "size" and isinstance(value, int):
             parts.append(show_size(value))
         elif isinstance(value, bool):

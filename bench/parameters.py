@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from harness.units import parse_size
 
 Grid = Mapping[str, Sequence[Any]]
 
+MOST_VALUES = 10_000  # of one range: more are a slip
+
 
 def parse_settings(texts: Iterable[str]) -> dict[str, list[str]]:
     """{'size': ['1KiB', '1MiB']} from 'size=1KiB,1MiB'; UsageError for anything else."""
@@ -26,8 +29,30 @@ def parse_settings(texts: Iterable[str]) -> dict[str, list[str]]:
         key, equals, value = text.partition("=")
         if not equals or not key.strip() or not value.strip():
             raise UsageError(f"--set '{text}': write KEY=VALUE, or KEY=VALUE,VALUE to sweep")
-        settings[key.strip()] = [part.strip() for part in value.split(",")]
+        settings[key.strip()] = [one for part in value.split(",") for one in spread(part.strip())]
     return settings
+
+
+def spread(text: str) -> list[str]:
+    """The values of a range, each as text: '8..16GiB' doubles, '1KiB..1MiB*4' goes by a factor, '128..512+128'
+    by a step; the last stays at or below the upper end. Anything else stands for itself."""
+    match = re.fullmatch(r"([^.\s]+)\.\.([^.*+\s]+)(?:([*+])(\S+))?", text)
+    if match is None:
+        return [text]
+    try:
+        low, high = parse_size(match.group(1)), parse_size(match.group(2))
+        by = parse_size(match.group(4) or "2")
+    except ValueError as error:
+        raise UsageError(f"{text}: {error}") from error
+    adds = match.group(3) == "+"
+    if low > high or (by < 2 and not adds):
+        raise UsageError(f"{text}: from the lower to the higher, by a factor (*2 or more) or a step (+)")
+    values = [low]
+    while (after := values[-1] + by if adds else values[-1] * by) <= high:
+        values.append(after)
+        if len(values) > MOST_VALUES:
+            raise UsageError(f"{text}: more than {MOST_VALUES:,} values; take a larger step")
+    return [str(value) for value in values]
 
 
 def check_settings(settings: Mapping[str, object], benchmarks: Sequence[Benchmark]) -> None:

@@ -65,7 +65,7 @@ def told(record: Record, rate: str) -> str:
             return f"{record.outcome.__class__.__name__.upper()}: {reason}"
         case Ok():
             pass
-    measurement = next((m for m in record.measurements if m.samples), None)
+    measurement = next((m for m in record.measurements if m.samples and not m.metric.startswith("trial")), None)
     if measurement is None:
         return "no samples"
     known: Interval = median_interval(measurement.samples)

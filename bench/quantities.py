@@ -22,10 +22,14 @@ def quantity(figure: Figure) -> dict[str, Any]:
     }
 
 
+def metric(figure: Figure) -> str:
+    """busbw.isolated: the figure's name with its cadence."""
+    return f"{figure.name}.{figure.cadence.value}" if figure.cadence else figure.name
+
+
 def key(figure: Figure) -> str:
-    """busbw.isolated: the figure's name with its cadence, and what sets it apart in its cell."""
-    name = f"{figure.name}.{figure.cadence.value}" if figure.cadence else figure.name
-    return cell_name(name, figure.own)
+    """The metric, and what sets the figure apart from others of its cell."""
+    return cell_name(metric(figure), figure.own)
 
 
 def described(cells: Iterable[Cell]) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ def _chosen(cell: Cell, patterns: Sequence[str]) -> bool:
 
 def _text(run: Run, cells: Sequence[Cell]) -> str:
     lines = [f"{run.info.id}: {run.info.cluster.title}, suite {run.info.suite}, {run.info.created}"]
-    rows = [_row(cell, figure) for cell in cells for figure in cell.figures if figure.name == "time"]
+    rows = [_row(*each) for cell in cells for each in _measured(cell) if each[0].name != "trial"]
     if rows:
         lines.append(table(HEAD, rows, right=[2, 3, 4, 5, 6, 7]))
     lines += [_reason(cell) for cell in cells if not isinstance(cell.outcome, Ok)]
@@ -69,12 +69,19 @@ def _reason(cell: Cell) -> str:
     return f"{type(outcome).__name__.lower()}: {cell.label}: {reason}"
 
 
-def _row(cell: Cell, figure: Figure) -> list[str]:
+def _measured(cell: Cell) -> list[tuple[Figure, Figure | None]]:
+    """What was measured, each with the last rate that follows from it."""
+    held: list[tuple[Figure, Figure | None]] = []
+    for figure in cell.figures:
+        held = [*held[:-1], (held[-1][0], figure)] if figure.derived else [*held, (figure, None)]
+    return held
+
+
+def _row(figure: Figure, rate: Figure | None) -> list[str]:
     known = figure.interval
-    rate = next((f for f in reversed(cell.figures) if f.cadence is figure.cadence and f.name != "time"), None)
     return [
-        label(cell.benchmark, cell.params),
-        f"{quantities.key(figure)}{' (modelled)' if figure.origin is Origin.MODELLED else ''}",
+        label(figure.benchmark, figure.params),
+        f"{quantities.metric(figure)}{' (modelled)' if figure.origin is Origin.MODELLED else ''}",
         units.show(known.value, figure.unit),
         units.show_interval(known.low, known.high, figure.unit, known.value),
         str(figure.summary.n),
@@ -95,7 +102,8 @@ def headline(run: Run) -> str:
 
     best = rows(Subject(run, "headline"))
     if not best:
-        return f"nothing could be measured; see the reasons with `bench show {run.path}`"
+        found = "no rate to lead with; see the numbers" if run.records else "nothing was measured; see"
+        return f"{found} with `bench show {run.path}`"
     lines = [
         [
             row.figure.benchmark, _kind(row.figure.params),

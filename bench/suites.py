@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from bench.parameters import spread
 from harness.errors import unknown
 from harness.policy import Policy
 from harness.records import Struct
@@ -63,6 +64,10 @@ def _suite(name: str, entry: dict[str, Any]) -> Suite:
     )
 
 
+def _spread(value: object) -> list[Any]:
+    return list(spread(value)) if isinstance(value, str) else [value]
+
+
 def _cells(entry: dict[str, Any]) -> Cells:
-    held = dict(entry)
+    held = {key: [one for value in values for one in _spread(value)] for key, values in entry.items()}
     return Cells(tuple(held.pop("benchmarks")), tuple(held.pop("on", ())), held)

@@ -22,7 +22,7 @@ def context(threads: int) -> Context:
             cells=(), seed=1, policy=POLICY, nodes=1, ranks_per_node=world, threads=threads, timeout=120.0, command=(),
         )
     )  # fmt: skip
-    return Context(platform.accelerator, platform.ranks, platform.meter, POLICY, platform.arena, seed=1)
+    return Context(platform.accelerator, platform.ranks, platform.meter, POLICY, platform.arena, seed=1, per_node=world)
 
 
 def cores() -> int:

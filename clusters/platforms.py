@@ -6,7 +6,7 @@ import os
 
 from clusters import accelerators
 from harness.job import Job
-from harness.meter import TorchMeter, aligner
+from harness.meter import TorchMeter
 from harness.operands import Arena
 from harness.platform import Platform, resolve
 from harness.ranks import OneProcess, Ranks, TorchRanks
@@ -22,8 +22,7 @@ def real(job: Job) -> Platform:
     if job.world > 1:
         ranks = TorchRanks(accelerator.backend(), rank, job.world, local, job.timeout)
     sampler = Sampler(accelerator.probe(local))
-    align = aligner(device) if job.world > 1 else (lambda: None)
-    meter = TorchMeter(accelerator, ranks, job.policy, align, sampler)
+    meter = TorchMeter(accelerator, ranks, job.policy, sampler)
     sharing = job.ranks_per_node if job.accelerator == "cpu" else 1
     arena = Arena(device, accelerator.memory_free, accelerator.cache(), sharing, job.seed + rank)
 

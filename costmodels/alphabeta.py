@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.accelerator import UNEVEN
+
 OVERHEAD = 15e-6
 """Of one call, beside the tuner's base latency, in s: an all-reduce of 1 KiB on 8 H100 takes 25.6 µs
 (Azure AI benchmarking guide, ND H100 v5, nccl-tests), where the tuner's constants give 10.2 µs."""
@@ -108,8 +110,18 @@ def _all_to_all(size: float, at: Layout) -> float:
     )
 
 
+def _uneven(size: float, at: Layout) -> float:
+    """All-to-all, until the busiest rank has received its share."""
+    return _all_to_all(size * UNEVEN, at)
+
+
+def _barrier(size: float, at: Layout) -> float:
+    """NCCL has none: torch takes an all-reduce of one element."""
+    return _all_reduce(4.0, at)
+
+
 def _send_recv(size: float, at: Layout) -> float:
-    """Each rank sends S to the next one: the slowest pair counts, between two nodes if there are."""
+    """Each rank sends S to another one: the slowest pair counts, between two nodes if there are."""
     if at.across is None:
         return min(kind.base + kind.inside + size / (at.pair * kind.share) for kind in RING)
     return min(kind.base + kind.across + size / (min(at.pair, at.across) * kind.share) for kind in RING)
@@ -130,6 +142,12 @@ COLLECTIVES: dict[str, Callable[[float, Layout], float]] = {
     "reduce_scatter": _ring_once,
     "broadcast": _pipeline,
     "reduce": _pipeline,
+    "gather": _all_to_all,
+    "scatter": _all_to_all,
     "all_to_all": _all_to_all,
+    "all_to_all_uneven": _uneven,
     "send_recv": _send_recv,
+    "exchange": _send_recv,
+    "barrier": _barrier,
 }
+"""The root of a gather or scatter exchanges S/n with each of n-1 peers, as each rank of an all-to-all does."""

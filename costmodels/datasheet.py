@@ -26,6 +26,9 @@ LAUNCH = 5e-6
 """Start of one kernel, in s: 1024³ and 2048³ in FP8 on H100 take 7.8 and 17.0 µs, where the rate of
 large products gives 1.6 and 12.5 (Azure AI benchmarking guide, ND H100 v5)."""
 
+PAIRED = ("send_recv", "exchange")
+"""Operations in which a device sends to one other at a time."""
+
 _ELEMENT = {
     "float64": 8.0, "float32": 4.0, "tf32": 4.0, "float16": 2.0, "bfloat16": 2.0, "float8": 1.0, "int8": 1.0,
     "float6": 0.75, "float4": 0.5,
@@ -35,7 +38,13 @@ _ELEMENT = {
 def timing(cluster: Cluster) -> Callable[[Operation], float]:
     """A function from an operation to its seconds on `cluster`; it raises Skip for what the definition lacks."""
     models = {"gemm": gemm, "stream": stream, "collective": collective}
-    return lambda operation: models[operation.kind](cluster, operation)
+
+    def seconds(operation: Operation) -> float:
+        if operation.kind not in models:
+            raise Skip(f"no model of {operation.name}: it would add up others that are measured apart")
+        return models[operation.kind](cluster, operation)
+
+    return seconds
 
 
 def gemm(cluster: Cluster, operation: Operation) -> float:
@@ -58,7 +67,8 @@ def stream(cluster: Cluster, operation: Operation) -> float:
 
 
 def collective(cluster: Cluster, operation: Operation) -> float:
-    """A collective over the first `operation.ranks` devices: ranks fill one node after another."""
+    """A collective over `operation.ranks` devices on `operation.nodes` nodes. Groups that run at once do
+    not disturb each other: links and rails are each group's own."""
     name, ranks, held = operation.name, operation.ranks, cluster.node.devices
     if name not in alphabeta.COLLECTIVES:
         raise Skip(f"no model of {name}; modelled: {', '.join(alphabeta.COLLECTIVES)}")
@@ -68,14 +78,15 @@ def collective(cluster: Cluster, operation: Operation) -> float:
         raise Skip(f"{name} over {ranks} rank moves nothing")
     if ranks > cluster.devices:
         raise Skip(f"{name} over {ranks} ranks: {cluster.name} has {cluster.devices} devices")
-    per_node = min(ranks, held)
+    nodes = max(operation.nodes, math.ceil(ranks / held))
+    per_node = 1 if ranks == nodes else min(ranks, held)  # one on each node: along a rail
     inside = _inside(cluster, name, per_node)
     layout = alphabeta.Layout(
         per_node=per_node,
-        nodes=math.ceil(ranks / held),
+        nodes=nodes,
         inside=inside,
-        pair=_inside(cluster, name, min(2, held)) if name == "send_recv" else inside,
-        across=_across(cluster, name) if ranks > held else None,
+        pair=_inside(cluster, name, min(2, held)) if name in PAIRED and nodes == 1 else inside,
+        across=_across(cluster, name) if nodes > 1 else None,
     )
     return alphabeta.seconds(name, operation.bytes, layout)
 
@@ -99,7 +110,8 @@ def assumptions(cluster: Cluster) -> tuple[str, ...]:
         *said,
         "Collectives take the fastest of NCCL's ring and tree in its LL, LL128 and Simple protocols, with the "
         f"latencies of NCCL's own tuner and {alphabeta.OVERHEAD * 1e6:g} µs a call; congestion is not modelled.",
-        "Ranks fill one node after another; a collective over part of the cluster uses the fewest nodes.",
+        "Ranks fill one node after another, or one device of each node along a rail, which has that device's share "
+        "of the NICs; groups that run at once do not slow each other down.",
     )
 
 

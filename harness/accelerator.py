@@ -7,13 +7,19 @@ Nothing outside clusters/accelerators calls `torch.cuda`, `pynvml` or `amdsmi`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from harness.records import FoundDevice, Struct
 
 if TYPE_CHECKING:
     import torch
+
+
+UNEVEN = 1.5
+"""all_to_all_uneven: what the busiest rank receives, over an even share. An assumption about a mixture of
+experts whose router is kept near balance; no published figure stands behind it."""
 
 
 class Operation(Struct, frozen=True):
@@ -37,6 +43,14 @@ class Operation(Struct, frozen=True):
     reduction: str = ""
     nodes: int = 1
     groups: int = 1
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another device of the same host. direct: this rank's device reaches its memory without the host's."""
+
+    device: torch.device
+    direct: bool
 
 
 class Stopwatch(Protocol):
@@ -96,6 +110,15 @@ class Accelerator(Protocol):
 
     def probe(self, local_rank: int) -> Probe:
         """A telemetry reader for this rank's device; opens the management library."""
+        ...
+
+    def beside(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Start `work` beside what this rank does next: on a second stream, or thread. What is returned
+        waits for its end, and raises what it raised."""
+        ...
+
+    def peer(self) -> Peer | None:
+        """The next device of this host, going round; None where this rank sees no other."""
         ...
 
     def memory_free(self) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.accelerator import Accelerator, Operation
 from harness.errors import Skip
 from harness.operands import REFILL, Arena, Operands, Spec
 from harness.policy import Policy
-from harness.ranks import Ranks
+from harness.ranks import Members, Ranks, Team
 from harness.records import Cadence, Measurement
 from harness.sampling import Meter, Task, measure
 
@@ -22,7 +23,7 @@ BOTH = (Cadence.ISOLATED, Cadence.STREAMING)
 
 @dataclass(frozen=True)
 class Context:
-    """One rank's place in a launch. `seed` is the same on all ranks."""
+    """One rank's place in a launch. `seed` is the same on all ranks; per_node: ranks on each node."""
 
     accelerator: Accelerator
     ranks: Ranks
@@ -30,6 +31,7 @@ class Context:
     policy: Policy
     arena: Arena
     seed: int
+    per_node: int
 
     @property
     def device(self) -> torch.device:
@@ -51,10 +53,21 @@ class Context:
 
     def time(self, task: Task, cadences: Sequence[Cadence] = BOTH) -> list[Measurement]:
         """Measure the task once per cadence; the same list of samples on every rank."""
-        self._ready()
+        self.ready()
+        task = replace(task, lasting=self._agreed(task.lasting))
         return [measure(self.meter, task, cadence, self.policy) for cadence in cadences]
 
-    def _ready(self) -> None:
+    def team(self, members: Members) -> Team:
+        """The groups of ranks `members`; every rank of the launch asks for the same."""
+        return self.ranks.team(members, self.device)
+
+    def _agreed(self, lasting: int | None) -> int | None:
+        """The least over ranks, which may hold different numbers of operand sets: blocks have the same
+        steps on all."""
+        least = -self.ranks.maximum([-math.inf if lasting is None else -float(lasting)])[0]
+        return None if math.isinf(least) else int(least)
+
+    def ready(self) -> None:
         """Start together or not at all: a rank that skipped the cell would leave the others waiting."""
         said = [f"rank {rank}: {text}" for rank, text in enumerate(self.ranks.words("")) if text]
         if said:

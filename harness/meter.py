@@ -9,6 +9,7 @@ without any clock being compared between hosts: the last to arrive waits least.
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from harness.sampling import Block, Task
 from harness.telemetry import Sampler
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 Align = Callable[[], None]
 
@@ -35,9 +36,9 @@ class TorchMeter:
 
     origin = Origin.MEASURED
 
-    def __init__(self, accelerator: Accelerator, ranks: Ranks, policy: Policy, align: Align, sampler: Sampler) -> None:
+    def __init__(self, accelerator: Accelerator, ranks: Ranks, policy: Policy, sampler: Sampler) -> None:
         self._accelerator, self._ranks, self._policy = accelerator, ranks, policy
-        self._align, self._sampler = align, sampler
+        self._sampler = sampler
         self.timer = timer_honesty(accelerator)
         self.resolution = max(ranks.maximum([self.timer.resolution]))  # all ranks take equal samples
 
@@ -54,22 +55,40 @@ class TorchMeter:
         if faults:
             raise WrongAnswer("; ".join(faults[:3]))
 
+    def by_rank(self, task: Task, cadence: Cadence, samples: int) -> list[list[float]]:
+        assert task.team is not None
+        _, durations = self._durations(task, cadence, samples, 1)
+        table = self._ranks.rows(durations)
+        return [table[rank] for rank in task.team.active]
+
     def block(self, task: Task, cadence: Cadence, samples: int, operations: int) -> Block:
-        """One block, its operands readied anew as often as they wear out in it."""
+        begin = time.perf_counter()
+        waits, durations = self._durations(task, cadence, samples, operations)
+        return self._merge(task, waits, durations, begin, time.perf_counter())
+
+    def _durations(
+        self, task: Task, cadence: Cadence, samples: int, operations: int
+    ) -> tuple[list[float], list[float]]:  # fmt: skip
+        """(waits in alignment, durations of one operation) of this rank, in s. Operands are readied anew
+        as often as they wear out."""
         each = samples if task.lasting is None else max(1, task.lasting // operations)
-        waits, durations, begin = list[float](), list[float](), time.perf_counter()
+        waits, durations = list[float](), list[float]()
         for done in range(0, samples, each):
             regions = self._regions(task, cadence, min(each, samples - done), operations)
             waits += regions[0::2]
             durations += [region / operations for region in regions[1::2]]
-        return self._merge(waits, durations, begin, time.perf_counter(), task.operation.kind == "collective")
+        return waits, durations
 
     def _regions(self, task: Task, cadence: Cadence, samples: int, operations: int) -> list[float]:
-        """Seconds of alignment and of work in turn, of each sample."""
+        """Seconds of alignment and of work in turn, of each sample; of a rank that only waits, nothing
+        that would count."""
+        if task.idle:
+            self._ranks.barrier()
+            return [-math.inf, 0.0] * samples
         task.prepare(samples * operations)
         watch = self._accelerator.stopwatch(2 * samples)
         take = self._isolated if cadence is Cadence.ISOLATED else self._streaming
-        align = self._align if task.operation.kind == "collective" else None
+        align = task.team.align if task.team is not None else None
         self._accelerator.synchronise()
         self._ranks.barrier()
         with _no_collection():
@@ -113,19 +132,20 @@ class TorchMeter:
             stop(2 * index + 1)
             self._accelerator.synchronise()
 
-    def _merge(self, waits: list[float], durations: list[float], begin: float, end: float, aligned: bool) -> Block:
+    def _merge(self, task: Task, waits: list[float], durations: list[float], begin: float, end: float) -> Block:
         """One exchange: maxima of durations, both ends of the waits, wall time and disturbance."""
-        taint = self._sampler.disturbed(begin, end, self._policy)
+        taint = None if task.idle else self._sampler.disturbed(begin, end, self._policy)
         count = len(durations)
-        own = [*durations, *waits, *(-wait for wait in waits), end - begin, float(taint is not None)]
+        shortest_waits = waits if task.idle else [-wait for wait in waits]
+        own = [*durations, *waits, *shortest_waits, end - begin, float(taint is not None)]
         merged = self._ranks.maximum(own)
         longest, shortest = np.array(merged[count : 2 * count]), -np.array(merged[2 * count : 3 * count])
-        disturbed = merged[-1] > 0
+        disturbed, medians = merged[-1] > 0, self._ranks.column(float(np.median(durations)))
         return Block(
             samples=merged[:count],
-            rank_medians=self._ranks.column(float(np.median(durations))),
+            rank_medians=[medians[rank] for rank in task.team.active] if task.team else medians,
             wall=merged[-2],
-            skews=(longest - shortest).tolist() if aligned and self._ranks.world > 1 else [],
+            skews=(longest - shortest).tolist() if task.team is not None else [],
             taint=(taint or "another rank was disturbed") if disturbed else None,
         )
 
@@ -153,12 +173,3 @@ def timer_honesty(accelerator: Accelerator, regions: int = 2000) -> TimerHonesty
         resolution=float(steps.min()) if len(steps) else float(seconds.max()),
         overhead=float(np.median(seconds)),
     )
-
-
-def aligner(device: torch.device) -> Align:
-    """A one-element all-reduce over all ranks, on the queue that the timed operation will use."""
-    import torch
-    import torch.distributed as dist
-
-    token = torch.zeros(1, device=device)
-    return lambda: dist.all_reduce(token)

@@ -51,10 +51,7 @@ class Arena:
         """
         sizes = [_span(spec) for spec in specs]
         one = sum(sizes)
-        held = 0 if self._bytes is None else self._bytes.nbytes
-        room = int((self._free() / self._ranks + held) * SHARE)
-        if one > room:
-            raise Skip(f"needs {show_size(one)} on {self.device}, and {show_size(room)} may be used")
+        room = self.allow(one)
         wanted = math.ceil(CACHES * (self._cache or 0) / one) if rotate else 1
         count = max(1, min(wanted, room // one))
         flags = []
@@ -63,6 +60,19 @@ class Arena:
         elif count < wanted:
             flags.append(f"operands cover {show_size(count * one)}, less than {CACHES} caches: memory")
         return Operands(self._take(count * one), specs, sizes, count, self._seed, tuple(flags), uses)
+
+    def allow(self, size: int) -> int:
+        """Bytes that a cell may use here; Skip where `size` is more."""
+        held = 0 if self._bytes is None else self._bytes.nbytes
+        room = int((self._free() / self._ranks + held) * SHARE)
+        if size > room:
+            raise Skip(f"needs {show_size(size)} on {self.device}, and {show_size(room)} may be used")
+        return room
+
+    def apart(self) -> Arena:
+        """Another arena on the same device with bytes of its own, for operands that are needed beside
+        these; they are given back with it."""
+        return Arena(self.device, self._free, self._cache, self._ranks, self._seed + 1)
 
     def _take(self, size: int) -> torch.Tensor:
         import torch
@@ -143,8 +153,10 @@ def _tile(spec: Spec, device: torch.device, seed: int) -> torch.Tensor:
     import torch
 
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    count = min(TILE, math.prod(spec.shape))
-    return torch.randn(count, generator=generator).to(device=device, dtype=_dtype(spec.dtype))
+    count, dtype = min(TILE, math.prod(spec.shape)), _dtype(spec.dtype)
+    if dtype.is_floating_point:
+        return torch.randn(count, generator=generator).to(device=device, dtype=dtype)
+    return torch.randint(-127, 128, (count,), generator=generator).to(device=device, dtype=dtype)
 
 
 def _lay(target: torch.Tensor, tile: torch.Tensor) -> None:

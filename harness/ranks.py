@@ -6,13 +6,48 @@ gloo group of its own, so that nothing of it is ever inside a timed region.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
 
 TEXT = 500  # bytes of a text that ranks exchange
+
+Members = tuple[tuple[int, ...], ...]
+"""Ranks of each of the groups that do an operation at once; no rank is in two of them."""
+
+
+def _nothing() -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Team:
+    """The groups that do an operation, as one rank sees them.
+
+    rank: within its own group; None where it takes no part and only waits. align: brings all ranks of
+    all groups to one moment, on the queue that the operation will use. group: its group as
+    torch.distributed knows it; None is all ranks of the launch.
+    """
+
+    members: Members
+    rank: int | None
+    own: tuple[int, ...] = ()  # the launch's ranks in this rank's group, in order
+    align: Callable[[], None] = _nothing
+    group: torch.distributed.ProcessGroup | None = None
+
+    @property
+    def size(self) -> int:
+        """Ranks in each group."""
+        return len(self.members[0])
+
+    @property
+    def active(self) -> tuple[int, ...]:
+        return tuple(rank for group in self.members for rank in group)
 
 
 class Ranks(Protocol):
@@ -39,12 +74,20 @@ class Ranks(Protocol):
         """Every rank's value, on every rank, in rank order."""
         ...
 
+    def rows(self, values: Sequence[float]) -> list[list[float]]:
+        """Every rank's values (lists of one length), on every rank, in rank order."""
+        ...
+
     def maximum(self, values: Sequence[float]) -> list[float]:
         """The largest over ranks at each index (lists of one length)."""
         ...
 
     def words(self, text: str) -> list[str]:
         """Every rank's text (cut at 500 bytes), on every rank, in rank order; '' says nothing."""
+        ...
+
+    def team(self, members: Members, device: torch.device) -> Team:
+        """Groups of ranks; every rank of the launch asks for the same ones, in the same order."""
         ...
 
 
@@ -66,11 +109,17 @@ class OneProcess:
     def column(self, value: float) -> list[float]:
         return [value] * self.world
 
+    def rows(self, values: Sequence[float]) -> list[list[float]]:
+        return [list(values)] * self.world
+
     def maximum(self, values: Sequence[float]) -> list[float]:
         return list(values)
 
     def words(self, text: str) -> list[str]:
         return [text] * self.world
+
+    def team(self, members: Members, device: torch.device) -> Team:
+        return Team(members, 0, members[0])
 
 
 class TorchRanks:
@@ -85,7 +134,8 @@ class TorchRanks:
         limit = timedelta(seconds=timeout)
         dist.init_process_group(backend, rank=rank, world_size=world, timeout=limit)
         self._control = dist.new_group(backend="gloo", timeout=limit)
-        self._dist = dist
+        self._dist, self._groups = dist, dict[tuple[int, ...], "torch.distributed.ProcessGroup"]()
+        self._teams = dict[Members, Team]()
         self._tensor = partial(torch.tensor, dtype=torch.float64)
 
     def barrier(self) -> None:
@@ -97,10 +147,13 @@ class TorchRanks:
         return float(box.item())
 
     def column(self, value: float) -> list[float]:
-        mine = self._tensor([value])
-        table = [self._tensor([0.0]) for _ in range(self.world)]
+        return [row[0] for row in self.rows([value])]
+
+    def rows(self, values: Sequence[float]) -> list[list[float]]:
+        mine = self._tensor(values)
+        table = [self._tensor(values) for _ in range(self.world)]
         self._dist.all_gather(table, mine, group=self._control)
-        return [float(entry.item()) for entry in table]
+        return [[float(value) for value in entry.tolist()] for entry in table]
 
     def maximum(self, values: Sequence[float]) -> list[float]:
         box = self._tensor(values)
@@ -115,6 +168,31 @@ class TorchRanks:
         table = [torch.empty_like(mine) for _ in range(self.world)]
         self._dist.all_gather(table, mine, group=self._control)
         return [bytes(entry.tolist()).rstrip(b"\0").decode(errors="replace") for entry in table]
+
+    def team(self, members: Members, device: torch.device) -> Team:
+        if members not in self._teams:
+            self._teams[members] = self._new_team(members, device)
+        return self._teams[members]
+
+    def _new_team(self, members: Members, device: torch.device) -> Team:
+        """Groups are made once: a communicator takes seconds on many devices, and memory on each."""
+        import torch
+
+        handles = {ranks: self._group(ranks) for ranks in members}
+        together = self._group(tuple(sorted(rank for ranks in members for rank in ranks)))
+        own = next((ranks for ranks in members if self.rank in ranks), ())
+        if not own:
+            return Team(members, None)
+        token = torch.zeros(1, device=device)
+        align = partial(self._dist.all_reduce, token, group=together)
+        return Team(members, own.index(self.rank), own, align, handles[own])
+
+    def _group(self, ranks: tuple[int, ...]) -> torch.distributed.ProcessGroup | None:
+        if ranks == tuple(range(self.world)):
+            return None
+        if ranks not in self._groups:
+            self._groups[ranks] = self._dist.new_group(list(ranks))
+        return self._groups[ranks]
 
     def close(self) -> None:
         self._dist.destroy_process_group()

@@ -172,6 +172,10 @@ class Record(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
+USUAL: Params = {"placement": "packed", "groups": 1, "reduction": "sum"}
+"""Values of parameters that go without saying where a cell is named to people."""
+
+
 def cell_name(benchmark: str, params: Params) -> str:
     """A cell as people read it: 'gemm.square dtype=float32 m=1024'."""
     return " ".join([benchmark, *(f"{key}={value}" for key, value in sorted(params.items()))])

@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.accelerator import Operation
 from harness.policy import Policy
+from harness.ranks import Team
 from harness.records import Better, Cadence, Evidence, Measurement, Origin, Rate
 from harness.statistics import median_interval, settled
 from harness.units import Unit
@@ -38,7 +39,8 @@ class Task:
     step(i): one operation on operand set i of the block. prepare(n): outside the timed region, before
     a block of n operations: fresh operand sets, destinations refilled. check(): runs the operation
     outside the timed region and raises WrongAnswer unless its result is right. lasting: operations
-    after which `prepare` must come again, where results pile up in place and would overflow.
+    after which `prepare` must come again, where results pile up in place and would overflow. team: the
+    ranks that do it together; without one, each rank works by itself.
     """
 
     operation: Operation
@@ -49,6 +51,12 @@ class Task:
     rotation: int = 1
     flags: tuple[str, ...] = ()
     lasting: int | None = None
+    team: Team | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether this rank only waits for the others."""
+        return self.team is not None and self.team.rank is None
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,11 @@ class Meter(Protocol):
 
     def block(self, task: Task, cadence: Cadence, samples: int, operations: int) -> Block:
         """`samples` durations, each over `operations` operations and divided by them."""
+        ...
+
+    def by_rank(self, task: Task, cadence: Cadence, samples: int) -> list[list[float]]:
+        """`samples` durations of one operation on each rank of the task's team, in the order of
+        `Team.active`: for tasks whose groups are told apart."""
         ...
 
     def verify(self, task: Task) -> None:

@@ -90,7 +90,7 @@ class Run:
 
 def new_id(suite: str, cluster: str) -> str:
     """A run's folder name: sorts by time, says what it is, and never collides."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{cluster}-{suite}-{os.urandom(2).hex()}"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{cluster}-{suite}-{os.urandom(4).hex()}"
 
 
 class Store:

@@ -31,6 +31,7 @@ class Figure:
     samples: tuple[tuple[float, ...], ...]  # raw, one tuple per launch
     own: Params = field(default_factory=dict)  # what the measurement adds to the cell's params
     pairs: tuple[tuple[int, int], ...] = ()  # see records.Measurement; the first launch's
+    derived: bool = False  # a rate that follows from the figure before it
 
     @property
     def label(self) -> str:
@@ -112,12 +113,12 @@ def _figures(record: Record, taken: list[Measurement]) -> list[Figure]:
     summary = summarise([m.samples for m in taken])
     evidence, samples = tuple(m.evidence for m in taken), tuple(m.samples for m in taken)
 
-    def figure(name: str, unit: Unit, interval: Interval) -> Figure:
+    def figure(name: str, unit: Unit, interval: Interval, derived: bool) -> Figure:
         return Figure(
             record.benchmark, record.params | head.params, name, head.cadence, unit, interval, head.origin, summary,
-            evidence, samples, head.params, head.pairs,
+            evidence, samples, head.params, head.pairs, derived,
         )  # fmt: skip
 
     base = head.metric.split(".", 1)[0]
-    rates = [figure(rate.name, rate.unit, summary.interval.over(rate.amount)) for rate in head.rates]
-    return [figure(base, head.unit, summary.interval), *rates]
+    rates = [figure(rate.name, rate.unit, summary.interval.over(rate.amount), True) for rate in head.rates]
+    return [figure(base, head.unit, summary.interval, False), *rates]

@@ -147,8 +147,9 @@ class _Launch:
         where ranks depend on each other, and only the cell where there is one."""
         platform = self._platform
         context = Context(
-            platform.accelerator, platform.ranks, platform.meter, visit.policy, platform.arena, self._job.seed
-        )
+            platform.accelerator, platform.ranks, platform.meter, visit.policy, platform.arena, self._job.seed,
+            self._job.ranks_per_node,
+        )  # fmt: skip
         try:
             benchmark = registry.find(cell.benchmark, self._benchmarks)
             params = msgspec.convert(cell.params, benchmark.params)

@@ -2,5 +2,11 @@
 
 from __future__ import annotations
 
-BENCHMARKS = ("microbench.collectives", "microbench.gemm", "microbench.memory")
-"""Modules that register benchmarks. Importing one imports no torch."""
+BENCHMARKS = (
+    "microbench.collectives",
+    "microbench.collectives.overlap",
+    "microbench.collectives.pairwise",
+    "microbench.gemm",
+    "microbench.memory",
+)
+"""Modules that register benchmarks, one on a line. Importing one imports no torch."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.records import Cadence, Origin, Params
+from harness.records import USUAL, Cadence, Origin, Params
 from harness.statistics import Interval
 from harness.summary import Cell, Figure
 from harness.units import Unit, show_size
@@ -141,7 +141,8 @@ def squared(params: Params) -> Params:
 def say_all(params: Params, without: Sequence[str] = ()) -> str:
     """Parameters in words: 'float32, 256 MiB, 8 ranks, in place'."""
     held = squared(params)
-    said = (say(key, held[key]) for key in sorted(held, key=spoken_place) if key not in without)
+    keys = (key for key in held if key not in without and held[key] != USUAL.get(key, ...))
+    said = (say(key, held[key]) for key in sorted(keys, key=spoken_place))
     return ", ".join(word for word in said if word)
 
 

@@ -6,7 +6,8 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import psutil
 
 from clusters.accelerators.host import Host, installed
 from clusters.accelerators.host_probe import HostProbe
-from harness.accelerator import Operation
+from harness.accelerator import Operation, Peer
 from harness.records import FoundDevice
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Cpu:
         self._host = host or Host()
         self._environ = environ
         self._slice: frozenset[int] = frozenset()
+        self._thread: ThreadPoolExecutor | None = None
 
     def found(self) -> tuple[FoundDevice, ...]:
         total = psutil.virtual_memory().total
@@ -92,6 +94,13 @@ class Cpu:
 
     def probe(self, local_rank: int) -> HostProbe:
         return HostProbe()
+
+    def beside(self, work: Callable[[], None]) -> Callable[[], None]:
+        self._thread = self._thread or ThreadPoolExecutor(1, "beside")
+        return self._thread.submit(work).result
+
+    def peer(self) -> Peer | None:
+        return None
 
     def memory_free(self) -> int:
         return self._host.memory_free()

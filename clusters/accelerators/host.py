@@ -86,6 +86,15 @@ class Host:
 
         return sorted(self.allowed, key=order)
 
+    def numa_nodes(self) -> dict[int, list[int]]:
+        """Allowed CPUs of each memory node that has any, by the node's number, in the order of `by_core`;
+        empty where the host does not tell."""
+        nodes: dict[int, list[int]] = {}
+        for folder in self._root.glob("sys/devices/system/node/node[0-9]*"):
+            held = set(parse_cpus(self.read(folder / "cpulist")))
+            nodes[int(folder.name.removeprefix("node"))] = [cpu for cpu in self.by_core() if cpu in held]
+        return {node: nodes[node] for node in sorted(nodes) if nodes[node]}
+
     def details(self) -> dict[str, str]:
         """The machine in words."""
         physical, logical = psutil.cpu_count(logical=False), psutil.cpu_count()

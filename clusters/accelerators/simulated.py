@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.accelerator import Operation, Probe, Stopwatch
+from harness.accelerator import Operation, Peer, Probe, Stopwatch
 from harness.errors import Skip
 from harness.hardware import Cluster
 from harness.ranks import Ranks
@@ -68,8 +68,17 @@ class Simulated:
     def stopwatch(self, regions: int) -> Stopwatch:
         raise RuntimeError("a simulated cluster has no clock: its durations come from SimulatedMeter")
 
+    def beside(self, work: Callable[[], None]) -> Callable[[], None]:
+        raise RuntimeError("a simulated cluster does nothing, and so nothing beside it")
+
     def probe(self, local_rank: int) -> Probe:
         return _Nothing()
+
+    def peer(self) -> Peer | None:
+        """What a copy takes on its way is the timing function's to say."""
+        import torch
+
+        return Peer(torch.device("meta"), direct=True) if self._cluster.node.devices > 1 else None
 
     def memory_free(self) -> int:
         """All of one declared device's memory; Skip where the definition does not give it."""
@@ -83,7 +92,9 @@ class Simulated:
         return 0
 
     def refuses(self, operation: Operation) -> str | None:
-        """Nothing: what the definition lacks is said by the timing function."""
+        """What no model can say; what the definition lacks is said by the timing function."""
+        if operation.name == "overlap":
+            return "what two operations cost each other is not modelled"
         return None
 
 
@@ -120,7 +131,6 @@ class SimulatedMeter:
         self._timing, self._jitter, self._clock = timing, jitter, 0.0
         self._random = np.random.default_rng(seed)
         self._factors = np.array([(slow or {}).get(rank, 1.0) for rank in range(ranks.world)])
-        self._alike = Counter(self._factors.tolist())
 
     def now(self) -> float:
         return self._clock
@@ -130,26 +140,35 @@ class SimulatedMeter:
 
     def block(self, task: Task, cadence: Cadence, samples: int, operations: int) -> Block:
         each = self._timing(task.operation)
+        factors = self._factors if task.team is None else self._factors[list(task.team.active)]
         spread = self._jitter / math.sqrt(operations)
-        longest = each * self._maxima(samples, spread)
+        longest = each * self._maxima(factors, samples, spread)
         wall = float(longest.sum()) * operations
         self._clock += wall
-        medians = each * self._factors * self._medians(samples, spread)
+        medians = each * factors * self._medians(len(factors), samples, spread)
         return Block(longest.tolist(), medians.tolist(), wall)
 
-    def _maxima(self, samples: int, spread: float) -> Array:
-        """(samples,): maximum over all ranks, group by group of ranks that are alike."""
+    def by_rank(self, task: Task, cadence: Cadence, samples: int) -> list[list[float]]:
+        assert task.team is not None
+        each, factors = self._timing(task.operation), self._factors[list(task.team.active)]
+        drawn = each * factors[:, None] * np.exp(self._jitter * self._random.standard_normal((len(factors), samples)))
+        self._clock += float(drawn.max(axis=0).sum())
+        table: list[list[float]] = drawn.tolist()
+        return table
+
+    def _maxima(self, factors: Array, samples: int, spread: float) -> Array:
+        """(samples,): maximum over the ranks that take part, group by group of those that are alike."""
         groups = [
             factor * _log_normal(self._random.random(samples) ** (1 / count), spread)
-            for factor, count in self._alike.items()
+            for factor, count in Counter(factors.tolist()).items()
         ]
         longest: Array = np.max(groups, axis=0)
         return longest
 
-    def _medians(self, samples: int, spread: float) -> Array:
+    def _medians(self, ranks: int, samples: int, spread: float) -> Array:
         """(ranks,): median of a rank's samples. For an even number it is the mean of the middle two:
         the upper is the least of those above the lower, which are uniform between it and 1."""
-        ranks, half = len(self._factors), (samples + 1) // 2
+        half = (samples + 1) // 2
         lower = self._random.beta(half, samples + 1 - half, ranks)
         if samples % 2:
             return _log_normal(lower, spread)
@@ -159,16 +178,16 @@ class SimulatedMeter:
 
 def _log_normal(quantiles: Array, spread: float) -> Array:
     """Values of a log-normal distribution with median 1 at these quantiles, kept off 0 and 1."""
+    import torch
+
     inside = np.clip(quantiles, 1e-300, 1 - 2**-53)
-    return np.exp(spread * np.array([_inverse(quantile) for quantile in inside.tolist()]))
-
-
-_inverse = NormalDist().inv_cdf
+    values: Array = np.exp(spread * torch.special.ndtri(torch.from_numpy(inside)).numpy())
+    return values
 
 
 def jitter_note(world: int, jitter: float = JITTER) -> str:
     """What the jitter does to a sample, in words, for the report."""
-    above = math.exp(jitter * _inverse(0.5 ** (1 / world))) - 1
+    above = math.exp(jitter * NormalDist().inv_cdf(0.5 ** (1 / world))) - 1
     return (
         f"Each rank's durations vary by {jitter:.0%} (log-normal, independent: an assumption); "
         f"the slowest of {world} ranks, which is what counts, lies {above:.1%} above the model."

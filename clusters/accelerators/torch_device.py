@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from harness.accelerator import Peer
 from harness.errors import CannotRun
 from harness.records import FoundDevice
 
@@ -50,6 +51,27 @@ class TorchDevice:
 
     def stopwatch(self, regions: int) -> EventStopwatch:
         return EventStopwatch(regions)
+
+    def beside(self, work: Callable[[], None]) -> Callable[[], None]:
+        """A stream of its own, which begins when what is queued now on this one has begun too."""
+        import torch
+
+        make: Callable[[], torch.cuda.Stream] = torch.cuda.Stream
+        stream = make()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            work()
+        wait: Callable[[], None] = stream.synchronize
+        return wait
+
+    def peer(self) -> Peer | None:
+        import torch
+
+        own, count = torch.cuda.current_device(), torch.cuda.device_count()
+        if count < 2:
+            return None
+        other = (own + 1) % count
+        return Peer(torch.device("cuda", other), bool(torch.cuda.can_device_access_peer(own, other)))
 
     def memory_free(self) -> int:
         import torch

@@ -2,7 +2,8 @@
 
 S, algbw and busbw are those of nccl-tests (doc/PERFORMANCE.md): algbw = S / t; busbw = algbw × factor,
 where the factor makes the number comparable with the speed of a link whatever the operation and
-the number of ranks n. Each rank has `sent` elements and ends with `received`; S is the larger of the two.
+the number of ranks n. Each rank has `sent` elements and ends with `received`; S is the larger of the
+two, on the rank that has most.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-ITEM = {"float32": 4, "bfloat16": 2, "float16": 2}
+from harness.accelerator import UNEVEN
+
+ITEM = {"float32": 4, "bfloat16": 2, "float16": 2, "int64": 8, "float8": 1}
 """Bytes of an element."""
 
+ROOT = 0
+"""The rank of a group that a rooted collective starts from or ends at."""
+
 EVERY = -1
-"""Origin of a piece that is the sum over all ranks."""
+"""Origin of a piece that is combined from all ranks."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Piece:
 
 
 Pieces = Callable[[int, int, int], Iterator[Piece]]
+Elements = Callable[[int, int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,9 @@ class Collective:
     factor(n): busbw / algbw. split: the buffer has one part for each rank.
     buffers: "one" where torch.distributed offers the operation in place only; "nested" where the
     smaller buffer may lie inside the larger (nccl-tests' in place) or apart from it; else "two".
-    received(rank, n, count): what a correct result is made of, in order.
+    received(rank, n, count): what a correct result is made of, in order; nothing where the result is
+    on another rank. elements(rank, n, count): (received, sent) elements of one rank's two buffers.
+    reduces: it combines the ranks' data: sum, max or avg.
     """
 
     name: str
@@ -45,16 +54,8 @@ class Collective:
     split: bool
     buffers: Literal["one", "two", "nested"]
     received: Pieces
-
-    @property
-    def reduces(self) -> bool:
-        """The operation adds, so that its result is a sum over ranks."""
-        return self.name in ("all_reduce", "reduce_scatter")
-
-    def elements(self, count: int, ranks: int) -> tuple[int, int]:
-        """(received, sent) elements of one rank's two buffers; S is `count` elements."""
-        part = count // ranks
-        return {"all_gather": (count, part), "reduce_scatter": (part, count)}.get(self.name, (count, count))
+    elements: Elements
+    reduces: bool = False
 
     def count(self, size: int, dtype: str, ranks: int) -> int:
         """Elements of S: whole elements, and where the buffer is split the same number for each rank,
@@ -75,11 +76,15 @@ def _twice(ranks: int) -> float:
     return 2 * (ranks - 1) / ranks
 
 
-def _sum(rank: int, ranks: int, count: int) -> Iterator[Piece]:
+def _combined(rank: int, ranks: int, count: int) -> Iterator[Piece]:
     yield Piece(EVERY, 0, count)
 
 
-def _own_sum(rank: int, ranks: int, count: int) -> Iterator[Piece]:
+def _combined_at_root(rank: int, ranks: int, count: int) -> Iterator[Piece]:
+    return _combined(rank, ranks, count) if rank == ROOT else iter(())
+
+
+def _own_combined(rank: int, ranks: int, count: int) -> Iterator[Piece]:
     part = count // ranks
     yield Piece(EVERY, rank * part, part)
 
@@ -88,30 +93,80 @@ def _gathered(rank: int, ranks: int, count: int) -> Iterator[Piece]:
     return (Piece(origin, 0, count // ranks) for origin in range(ranks))
 
 
+def _gathered_at_root(rank: int, ranks: int, count: int) -> Iterator[Piece]:
+    return _gathered(rank, ranks, count) if rank == ROOT else iter(())
+
+
+def _scattered(rank: int, ranks: int, count: int) -> Iterator[Piece]:
+    part = count // ranks
+    yield Piece(ROOT, rank * part, part)
+
+
 def _exchanged(rank: int, ranks: int, count: int) -> Iterator[Piece]:
     part = count // ranks
     return (Piece(origin, rank * part, part) for origin in range(ranks))
 
 
+def uneven(ranks: int, count: int) -> list[int]:
+    """Elements that each rank of an uneven all-to-all sends to ranks 0, 1, ...: to the first `UNEVEN` times
+    an even share, to the others equal parts of the rest."""
+    first = min(int(count / ranks * UNEVEN), count)
+    part, left = divmod(count - first, ranks - 1)
+    return [first, *(part + (at < left) for at in range(ranks - 1))]
+
+
+def _unevenly(rank: int, ranks: int, count: int) -> Iterator[Piece]:
+    parts = uneven(ranks, count)
+    return (Piece(origin, sum(parts[:rank]), parts[rank]) for origin in range(ranks))
+
+
 def _from_first(rank: int, ranks: int, count: int) -> Iterator[Piece]:
-    yield Piece(0, 0, count)
+    yield Piece(ROOT, 0, count)
 
 
 def _from_previous(rank: int, ranks: int, count: int) -> Iterator[Piece]:
     yield Piece((rank - 1) % ranks, 0, count)
 
 
+def partner(rank: int, ranks: int) -> int:
+    """Who a rank exchanges with: the one half-way round, so that everything crosses the middle of the
+    fabric. The last of an odd number has nobody: itself."""
+    half = ranks // 2
+    return rank if rank >= 2 * half else (rank + half if rank < half else rank - half)
+
+
+def _from_partner(rank: int, ranks: int, count: int) -> Iterator[Piece]:
+    if partner(rank, ranks) != rank:
+        yield Piece(partner(rank, ranks), 0, count)
+
+
+def _same(rank: int, ranks: int, count: int) -> tuple[int, int]:
+    return count, count
+
+
+def _with_partner(rank: int, ranks: int, count: int) -> tuple[int, int]:
+    return (count, count) if partner(rank, ranks) != rank else (0, 0)
+
+
 COLLECTIVES = {
     one.name: one
     for one in (
-        Collective("all_reduce", _twice, split=False, buffers="one", received=_sum),
-        Collective("all_gather", _all_but_own, split=True, buffers="nested", received=_gathered),
-        Collective("reduce_scatter", _all_but_own, split=True, buffers="nested", received=_own_sum),
-        Collective("broadcast", _one, split=False, buffers="one", received=_from_first),
-        Collective("all_to_all", _all_but_own, split=True, buffers="two", received=_exchanged),
-        Collective("send_recv", _one, split=False, buffers="two", received=_from_previous),
+        Collective("all_reduce", _twice, False, "one", _combined, _same, reduces=True),
+        Collective("all_gather", _all_but_own, True, "nested", _gathered, lambda r, n, c: (c, c // n)),
+        Collective("reduce_scatter", _all_but_own, True, "nested", _own_combined, lambda r, n, c: (c // n, c),
+                   reduces=True),
+        Collective("broadcast", _one, False, "one", _from_first, _same),
+        Collective("reduce", _one, False, "one", _combined_at_root, _same, reduces=True),
+        Collective("gather", _all_but_own, True, "two", _gathered_at_root,
+                   lambda r, n, c: (c if r == ROOT else 0, c // n)),
+        Collective("scatter", _all_but_own, True, "two", _scattered, lambda r, n, c: (c // n, c if r == ROOT else 0)),
+        Collective("all_to_all", _all_but_own, True, "two", _exchanged, _same),
+        Collective("all_to_all_uneven", _all_but_own, True, "two", _unevenly,
+                   lambda r, n, c: (n * uneven(n, c)[r], c)),
+        Collective("send_recv", _one, False, "two", _from_previous, _same),
+        Collective("exchange", _one, False, "two", _from_partner, _with_partner),
     )
-}
+}  # fmt: skip
 
 
 def whole_elements(size: int, dtype: str) -> None:

@@ -70,7 +70,7 @@ class TestAccelerator:
     def test_a_cell_of_16_gib_touches_no_memory_and_runs_nothing(self) -> None:
         accelerator = Simulated(cluster())
         arena = Arena(accelerator.bind(0, 1), accelerator.memory_free, accelerator.cache(), 1, 0)
-        context = Context(accelerator, OneProcess(world=WORLD), meter(), Policy(), arena, 0)
+        context = Context(accelerator, OneProcess(world=WORLD), meter(), Policy(), arena, 0, WORLD)
         sets = context.operands(Spec((1 << 32,), "float32"), Spec((1 << 32,), "bfloat16"))
         context.require(REDUCE)
         isolated, streaming = context.time(TASK)

@@ -10,6 +10,7 @@ from harness.accelerator import Operation
 from harness.errors import WrongAnswer
 from harness.meter import TorchMeter, timer_honesty
 from harness.policy import Policy
+from harness.ranks import Team
 from harness.records import Cadence
 from harness.sampling import Task
 
@@ -71,6 +72,9 @@ class TwoRanks:
     def column(self, value: float) -> list[float]:
         return [value, value * self.factor]
 
+    def rows(self, values: Sequence[float]) -> list[list[float]]:
+        return [list(values), [value * self.factor for value in values]]
+
     def maximum(self, values: Sequence[float]) -> list[float]:
         return [max(value, value * self.factor) for value in values]
 
@@ -89,13 +93,14 @@ class Shaken(Calm):
 
 
 def meter(device: FakeDevice, ranks: TwoRanks, sampler: Calm | None = None) -> TorchMeter:
-    made = TorchMeter(device, ranks, Policy(), device.align, sampler or Calm())  # type: ignore[arg-type]
+    made = TorchMeter(device, ranks, Policy(), sampler or Calm())  # type: ignore[arg-type]
     device.log.clear()
     return made
 
 
 def task(device: FakeDevice, operation: Operation = GROUP) -> Task:
-    return Task(operation, device.step, ())
+    team = Team(((0, 1),), 0, (0, 1), device.align) if operation is GROUP else None
+    return Task(operation, device.step, (), team=team)
 
 
 def test_isolated_operations_are_aligned_before_and_synchronised_after_each() -> None:
@@ -136,6 +141,37 @@ def test_a_device_by_itself_is_not_aligned() -> None:
     block = meter(device, TwoRanks()).block(task(device, DEVICE), Cadence.ISOLATED, 1, 1)
     assert "align" not in device.log
     assert block.skews == []
+
+
+class OtherWorks(TwoRanks):
+    """This rank only waits; the other one's alignment took 0.25 s and its operation 2 s."""
+
+    def column(self, value: float) -> list[float]:
+        return [value, 2.0]
+
+    def maximum(self, values: Sequence[float]) -> list[float]:
+        if len(values) == 1:
+            return list(values)  # the timer's resolution
+        samples = (len(values) - 2) // 3
+        theirs = [2.0] * samples + [0.25] * samples + [-0.25] * samples + [2.5, 0.0]
+        return [max(mine, other) for mine, other in zip(values, theirs, strict=True)]
+
+
+def test_a_rank_that_takes_no_part_does_nothing_and_counts_for_nothing() -> None:
+    device = FakeDevice()
+    waiting = Task(GROUP, device.step, (), team=Team(((1,),), None))
+    block = meter(device, OtherWorks()).block(waiting, Cadence.ISOLATED, 3, 1)
+    assert device.log == []
+    assert block.samples == [2.0] * 3
+    assert block.rank_medians == [2.0]
+    assert block.skews == [0.0] * 3
+
+
+def test_durations_of_each_rank_of_a_team_in_its_order() -> None:
+    device = FakeDevice()
+    pair = Task(GROUP, device.step, (), team=Team(((1, 0),), 1, (1, 0), device.align))
+    table = meter(device, TwoRanks(factor=1.5)).by_rank(pair, Cadence.ISOLATED, 2)
+    assert table == [[1.5, 1.5], [1.0, 1.0]]
 
 
 def test_a_sample_is_the_slowest_rank_and_the_median_of_each_rank_is_kept() -> None:

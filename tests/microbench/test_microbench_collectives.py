@@ -20,7 +20,7 @@ PROGRAM = Path(__file__).with_name("microbench_ranks.py")
 CASES = [case.label for case in cases()]
 
 
-def launch(world: int, folder: Path) -> list[dict]:
+def launch(world: int, folder: Path, only: str = "") -> list[dict]:
     """What each of `world` ranks found; 3 ranks tell the next from the one before, 2 do not."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -31,7 +31,7 @@ def launch(world: int, folder: Path) -> list[dict]:
     }  # fmt: skip
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", str(PROGRAM), str(folder)],
+            [sys.executable, "-W", "error", str(PROGRAM), str(folder), only],
             env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
@@ -57,6 +57,12 @@ def three(tmp_path_factory):
     return launch(3, tmp_path_factory.mktemp("three"))
 
 
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """Four ranks: sub-groups of two, side by side, and rails of two pretended nodes."""
+    return launch(4, tmp_path_factory.mktemp("four"), "groups")
+
+
 @pytest.mark.parametrize("label", CASES)
 def test_every_case_gives_the_right_answer_on_two_ranks(two, label):
     assert [rank["cases"][label] for rank in two] == ["ok", "ok"]
@@ -65,6 +71,12 @@ def test_every_case_gives_the_right_answer_on_two_ranks(two, label):
 @pytest.mark.parametrize("label", CASES)
 def test_every_case_gives_the_right_answer_on_three_ranks(three, label):
     assert [rank["cases"][label] for rank in three] == ["ok"] * 3
+
+
+def test_every_operation_is_right_in_sub_groups_of_four_ranks(four):
+    for rank in four:
+        assert set(rank["groups"].values()) == {"ok"}, rank["groups"]
+    assert len(four[0]["groups"]) == 4 * len(COLLECTIVES)
 
 
 @pytest.mark.parametrize("label", PLANTED)
@@ -76,7 +88,7 @@ def test_a_wrong_operation_is_found_on_all_ranks_alike(request, world, label):
 
 
 def test_a_wrong_answer_names_rank_element_and_values(two):
-    said = two[0]["planted"]["all_reduce: last element wrong on rank 1"]
+    said = two[0]["planted"]["all_reduce: last element wrong"]
     assert said == "wrong: rank 1: all_reduce: element 1023 of 1024 is 6, expected 5"
 
 
@@ -86,6 +98,15 @@ def test_in_place_on_gloo_is_a_skip_with_its_reason(two):
 
 def test_less_than_an_element_a_rank_is_a_skip_with_its_reason(two):
     assert two[0]["too small"] == "skip: 4 B is less than one float32 element for each of 2 ranks"
+
+
+def test_a_type_that_gloo_lacks_is_a_skip_with_its_reason(two):
+    assert two[0]["no float8"] == "skip: gloo has no float8 in all_gather: invalid scalar type"
+
+
+def test_groups_that_a_launch_cannot_hold_are_a_skip_with_the_numbers(two):
+    assert two[0]["too many"] == "skip: 4 group(s) of 2 ranks need 8, and the launch has 2"
+    assert two[0]["no rail"].startswith("skip: 1 rail(s) over 2 nodes: the launch has 1 node(s) with 2 rank(s) each")
 
 
 @pytest.mark.parametrize("name", COLLECTIVES)
@@ -106,6 +127,37 @@ def test_a_size_that_three_ranks_cannot_share_is_rounded_down_and_says_so(three)
     assert any(flag.startswith("16380 B were measured, not 16384") for flag in taken[0].evidence.flags)
     whole = msgspec.convert(three[0]["records"]["all_reduce"], list[Measurement])
     assert whole[0].rates[0].amount == 1 << 14
+
+
+def test_a_part_of_the_ranks_is_named_and_the_others_count_for_nothing(three):
+    taken = msgspec.convert(three[0]["records"]["in part"], list[Measurement])
+    assert all("ranks 0-1 of 3, on 1 node" in m.evidence.flags for m in taken)
+    assert all(len(m.evidence.rank_medians) == 2 for m in taken)
+    waiting = msgspec.convert(three[2]["records"]["in part"], list[Measurement])
+    assert [m.samples for m in waiting] == [m.samples for m in taken]
+
+
+def test_a_barrier_has_a_time_and_no_rate(three):
+    taken = msgspec.convert(three[0]["records"]["barrier"], list[Measurement])
+    assert [(m.metric, m.rates) for m in taken] == [("time.isolated", ()), ("time.streaming", ())]
+
+
+def test_a_map_has_equal_shares_for_every_pair(two, three):
+    for found, pairs in ((two, ((0, 1),)), (three, ((0, 1), (0, 2), (1, 2)))):
+        (taken,) = msgspec.convert(found[0]["records"]["pairwise"], list[Measurement])
+        assert taken.pairs == pairs
+        assert len(taken.samples) % len(pairs) == 0
+        assert len(taken.samples) >= 9 * len(pairs)
+        assert {rate.amount for rate in taken.rates} == {float(1 << 14)}
+
+
+def test_overlap_gives_each_ones_slow_down_turn_by_turn(two):
+    taken = {m.metric: m for m in msgspec.convert(two[0]["records"]["overlap"], list[Measurement])}
+    for what in ("gemm", "collective"):
+        alone, beside = taken[f"{what}_alone.isolated"].samples, taken[f"{what}_beside.isolated"].samples
+        ratios = [b / a for a, b in zip(alone, beside, strict=True)]
+        assert taken[f"{what}_slowdown"].samples == pytest.approx(ratios)
+        assert taken[f"{what}_slowdown"].unit == "ratio"
 
 
 def test_sizes_cover_more_than_one_tile_of_a_pattern():
