@@ -36,12 +36,12 @@ def parse_settings(texts: Iterable[str]) -> dict[str, list[str]]:
 def spread(text: str) -> list[str]:
     """The values of a range, each as text: '8..16GiB' doubles, '1KiB..1MiB*4' goes by a factor, '128..512+128'
     by a step; the last stays at or below the upper end. Anything else stands for itself."""
-    match = re.fullmatch(r"([^.\s]+)\.\.([^.*+\s]+)(?:([*+])(\S+))?", text)
+    match = re.fullmatch(r"(\d[^./]*)\.\.(\d[^./*+]*)(?:([*+])(\S*))?", text)
     if match is None:
         return [text]
     try:
         low, high = parse_size(match.group(1)), parse_size(match.group(2))
-        by = parse_size(match.group(4) or "2")
+        by = parse_size(match.group(4) if match.group(3) else "2")
     except ValueError as error:
         raise UsageError(f"{text}: {error}") from error
     adds = match.group(3) == "+"
