@@ -8,9 +8,6 @@ stays in the cache, and from dist.barrier(), which gloo's ranks leave one after 
 from __future__ import annotations
 
 import itertools
-import os
-import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from time import perf_counter
@@ -19,11 +16,12 @@ import torch
 import torch.distributed as dist
 from common import Row, abba, median, row, show, wants_json
 from place import context, cores
+from ranks import is_rank, start
 
 from harness.context import Context
 from harness.records import Cadence
 from harness.units import show_size
-from microbench.collectives.operations import build
+from microbench.collectives import ReducingParams, task
 
 RANKS = 2
 PLAN = ((1 << 10, 100, 24), (16 << 20, 6, 10))
@@ -32,9 +30,9 @@ STREAM = 5  # operations a streaming sample
 
 
 def ours(ctx: Context, size: int, cadence: Cadence, samples: int) -> Callable[[], float]:
-    task = build(ctx, "all_reduce", "float32", size, in_place=False)
+    made = task(ctx, "all_reduce", ReducingParams(size=size, ranks=RANKS))
     operations = 1 if cadence is Cadence.ISOLATED else STREAM
-    return lambda: median(ctx.meter.block(task, cadence, samples, operations).samples)
+    return lambda: median(ctx.meter.block(made, cadence, samples, operations).samples)
 
 
 def together() -> Callable[[], object]:
@@ -81,22 +79,13 @@ def rank() -> list[Row]:
 
 def main() -> int:
     as_json = wants_json(__doc__)
-    if "RANK" in os.environ:
-        rows = rank()
-        if os.environ["RANK"] == "0":
-            show("collectives: our time / a plain loop's", rows, as_json)
-        dist.destroy_process_group()
-        return 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(RANKS),
-                           "LOCAL_WORLD_SIZE": str(RANKS)}  # fmt: skip
-    ranks = [
-        subprocess.Popen([sys.executable, *sys.argv], env=common | {"RANK": str(index), "LOCAL_RANK": str(index)})
-        for index in range(RANKS)
-    ]
-    return max(process.wait() for process in ranks)
+    if not is_rank():
+        return start(RANKS)
+    rows = rank()
+    if dist.get_rank() == 0:
+        show("collectives: our time / a plain loop's", rows, as_json)
+    dist.destroy_process_group()
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from harness.statistics import Interval, ratio_interval
 
 @dataclass(frozen=True)
 class Row:
-    """One ratio. least, most: the target; None where there is none on that side, or at all."""
+    """One ratio. least, most: the target; None where there is none on that side, or at all. within: it is met
+    where the interval reaches it."""
 
     name: str
     ratio: Interval
@@ -28,6 +29,7 @@ class Row:
     most: float | None = None
     pairs: int = 0
     note: str = ""
+    within: bool = False
 
     @property
     def target(self) -> str:
@@ -39,7 +41,8 @@ class Row:
     def met(self) -> bool | None:
         if self.least is None and self.most is None:
             return None
-        return (self.least or 0) <= self.ratio.value <= (self.most or float("inf"))
+        low, high = (self.ratio.low, self.ratio.high) if self.within else (self.ratio.value, self.ratio.value)
+        return (self.least or 0) <= high and low <= (self.most or float("inf"))
 
 
 def abba(first: Callable[[], float], second: Callable[[], float], rounds: int) -> tuple[list[float], list[float]]:
@@ -56,9 +59,9 @@ def abba(first: Callable[[], float], second: Callable[[], float], rounds: int) -
 
 
 def row(name: str, pairs: tuple[Sequence[float], Sequence[float]], note: str = "",
-        least: float | None = None, most: float | None = None) -> Row:  # fmt: skip
+        least: float | None = None, most: float | None = None, within: bool = False) -> Row:  # fmt: skip
     """The ratio of the first to the second of interleaved pairs."""
-    return Row(name, ratio_interval(*pairs), least, most, len(pairs[0]), note)
+    return Row(name, ratio_interval(*pairs), least, most, len(pairs[0]), note, within)
 
 
 def inverse(pairs: tuple[Sequence[float], Sequence[float]], amount: float = 1.0) -> tuple[Sequence[float], list[float]]:

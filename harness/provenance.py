@@ -26,9 +26,9 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def digest(cluster: Cluster) -> str:
-    """Twelve hex digits that change when anything in a definition does."""
-    return hashlib.sha256(msgspec.json.encode(cluster, order="deterministic")).hexdigest()[:12]
+def digest(document: Cluster | Job) -> str:
+    """Twelve hex digits that change when anything in a definition, or in a plan, does."""
+    return hashlib.sha256(msgspec.json.encode(document, order="deterministic")).hexdigest()[:12]
 
 
 def provenance(job: Job, platform: Platform) -> Provenance:

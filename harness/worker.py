@@ -24,12 +24,13 @@ import msgspec
 
 from harness import registry
 from harness.context import Context
-from harness.errors import Skip, WrongAnswer
+from harness.errors import CannotRun, Skip, WrongAnswer
 from harness.files import append_line, write_atomically
 from harness.job import RESULTS_FILE, Began, Event, Job, Measured, RankReport, Started, rank_file
 from harness.orphans import end_with_parent
 from harness.platform import Platform, resolve
-from harness.provenance import provenance
+from harness.provenance import digest, provenance
+from harness.ranks import Ranks
 from harness.records import SCHEMA, Failed, Measurement, Ok, Outcome, Record, Skipped
 from harness.store import Planned
 from harness.visits import Budget, Visit, joined, visits
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         platform: Platform = resolve(job.platform)(job)
         progress.device = str(platform.arena.device)
+        refuse_other_plans(platform.ranks, digest(job))
         _Launch(job, platform, progress).run()
         progress.cell = None
         progress.report("done", speaks_for=platform.speaks_for)
@@ -80,6 +82,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         progress.report("failed", f"{type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def refuse_other_plans(ranks: Ranks, mine: str) -> None:
+    """Ranks that hold different jobs would wait for each other in different operations. CannotRun names
+    those that differ from rank 0."""
+    plans = ranks.words(mine)
+    odd = [str(rank) for rank, plan in enumerate(plans) if plan != plans[0]]
+    if odd:
+        raise CannotRun(
+            f"ranks differ in their plan: rank 0 holds job {plans[0]}, rank {odd[0]} job {plans[int(odd[0])]} "
+            f"({len(odd)} of {ranks.world} differ). The job file must be the same on every node: see that the run's "
+            "folder is on a disk that all nodes share."
+        )
 
 
 def _report_when_told_to_end(progress: _Progress) -> None:

@@ -21,6 +21,7 @@ from microbench.collectives.groups import Placement, described, members, nodes_o
 if TYPE_CHECKING:
     from harness.context import Context
     from harness.ranks import Team
+    from harness.sampling import Task
 
 AVERAGED = ("float32", "bfloat16", "float16")
 
@@ -71,12 +72,17 @@ def team_of(ctx: Context, params: GroupParams) -> Team:
     return ctx.team(members(params.placement, params.ranks, params.groups, ctx.ranks.world, ctx.per_node))
 
 
-def _measure(ctx: Context, name: str, params: CollectiveParams) -> Sequence[Measurement]:
+def task(ctx: Context, name: str, params: CollectiveParams) -> Task:
+    """The task of one cell of the collective `name`."""
     from microbench.collectives.operations import build, operation
 
     team = team_of(ctx, params)
     made = operation(ctx, name, params.dtype, params.size, team, getattr(params, "reduction", ""))
-    return ctx.time(build(ctx, made, team, params.size, getattr(params, "in_place", False)))
+    return build(ctx, made, team, params.size, getattr(params, "in_place", False))
+
+
+def _measure(ctx: Context, name: str, params: CollectiveParams) -> Sequence[Measurement]:
+    return ctx.time(task(ctx, name, params))
 
 
 @benchmark("collectives.all_reduce", version=2, params=ReducingParams, scope="group", rate="busbw")
