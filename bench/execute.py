@@ -211,7 +211,7 @@ def start(job: Job, folder: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     launcher: the worker is started by itself."""
     launch = torchrun(
         folder / "job.json", folder, nodes=job.nodes, ranks_per_node=job.ranks_per_node, threads=job.threads,
-        python=sys.executable, environment=job.cluster.launch.environment,
+        python=sys.executable, environment=job.cluster.launch.variables,
     )  # fmt: skip
     if job.world > 1 and not job.timing:
         return launch.argv, launch.environment

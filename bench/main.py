@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _listing(commands)
     _clusters(commands)
     _report(commands)
+    _fit(commands)
     _add(commands, "doctor", "bench.doctor:doctor", "what each benchmark needs, what is here, how to get the rest")
     return parser
 
@@ -124,6 +125,14 @@ def _report(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("run", nargs="+", help="a run's folder, or its name under ./runs")
     parser.add_argument("--format", default="html,pdf", help="html, pdf, md, or several with commas")
     parser.add_argument("--out", metavar="DIR", help="folder to write to; default: the run's own")
+
+
+def _fit(commands: Commands[argparse.ArgumentParser]) -> None:
+    text = "models fitted to what was measured: alphabeta (latency and bandwidth of collectives)"
+    parser: argparse.ArgumentParser = commands.add_parser("fit", help=text, description=text, epilog=EPILOG)
+    kinds = parser.add_subparsers(metavar="MODEL", title="models", required=True)
+    alphabeta = _add(kinds, "alphabeta", "bench.fit:alphabeta", "t = α + S·factor/β by protocol, n½, sizes to use")
+    alphabeta.add_argument("source", metavar="SOURCE", help="a run, or output of nccl-tests or rccl-tests (text, JSON)")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def timing(cluster: Cluster) -> Callable[[Operation], float]:
 
     def seconds(operation: Operation) -> float:
         if operation.kind not in models:
-            raise Skip(f"no model of {operation.name}: it would add up others that are measured apart")
+            raise Skip(f"no model of {operation.name}: modelled are {', '.join(models)} operations, one at a time")
         return models[operation.kind](cluster, operation)
 
     return seconds
@@ -57,7 +57,7 @@ def gemm(cluster: Cluster, operation: Operation) -> float:
         raise Skip(f"no element size known for {dtype}; known: {', '.join(_ELEMENT)}")
     m, n, k = operation.shape if len(operation.shape) == 3 else (math.cbrt(operation.flops / 2),) * 3
     compute = operation.flops / (peak.value * deratings.gemm(cluster, dtype).share)
-    moved = _ELEMENT[dtype] * (m * n + n * k + m * k)
+    moved = operation.bytes or _ELEMENT[dtype] * (m * n + n * k + m * k)
     return LAUNCH + max(compute, moved / _memory(cluster, "mm"))
 
 

@@ -11,6 +11,9 @@ from typing import Literal
 from harness.records import Params, Struct
 from harness.units import Unit
 
+NCCL_TESTS = "BENCH_NCCL_TESTS"
+"""Environment variable that tells ranks the folder of `Launch.nccl_tests`."""
+
 
 class Dissent(Struct, frozen=True):
     """Another source's value for the same figure."""
@@ -95,6 +98,12 @@ class Launch(Struct, frozen=True):
     launcher: Literal["torchrun"] = "torchrun"
     ranks_per_node: int | None = None  # None: one per device; on CPU, 2
     environment: dict[str, str] = {}  # NCCL_*, RCCL_*, ... set for every rank, and recorded
+    nccl_tests: str | None = None  # folder of the vendors' own programs: all_reduce_perf, ...
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """All that is set for every rank."""
+        return self.environment | ({NCCL_TESTS: self.nccl_tests} if self.nccl_tests else {})
 
 
 class Cluster(Struct, frozen=True):

@@ -172,7 +172,7 @@ class Record(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-USUAL: Params = {"placement": "packed", "groups": 1, "reduction": "sum"}
+USUAL: Params = {"placement": "packed", "groups": 1, "reduction": "sum", "alone": False, "threads": 0}
 """Values of parameters that go without saying where a cell is named to people."""
 
 

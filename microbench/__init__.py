@@ -4,9 +4,14 @@ from __future__ import annotations
 
 BENCHMARKS = (
     "microbench.collectives",
+    "microbench.collectives.nccl_tests",
     "microbench.collectives.overlap",
     "microbench.collectives.pairwise",
     "microbench.gemm",
+    "microbench.gemm.attention",
+    "microbench.gemm.peak",
+    "microbench.gemm.rules",
+    "microbench.gemm.transformer",
     "microbench.memory",
 )
 """Modules that register benchmarks, one on a line. Importing one imports no torch."""

@@ -9,7 +9,7 @@ from harness.summary import Cell, Figure
 from harness.units import Unit
 from reports.model import Chapter, Column, Group, Table, Text
 from reports.numbers import GAP, Scale, common_scale, shown
-from reports.reading import grouped, rate_name, say, say_all, squared
+from reports.reading import TRIAL, grouped, rate_name, say, say_all, squared
 from reports.subject import Subject, how_known
 from reports.text import clean, counted, sentence
 from reports.titles import quantity
@@ -29,31 +29,41 @@ def chapter(subject: Subject) -> Chapter:
 
 def _table(subject: Subject, benchmark: str, cells: Sequence[Cell]) -> Table:
     running = _running([squared(cell.params) for cell in cells])
-    slots = list(dict.fromkeys((f.name, f.cadence) for cell in cells for f in cell.figures if _base(f, cell)))
-    rates = [f for cell in cells for f in cell.figures if f.name == rate_name(cell) and not _base(f, cell)]
+    slots = list(dict.fromkeys((f.name, f.cadence) for cell in cells for f in cell.figures if _base(f)))
+    rates = [f for cell in cells for f in cell.figures if f.name == rate_name(cell) and not _base(f)]
     scale = common_scale([f.interval.value for f in rates], rates[0].unit) if rates else None
-    layout = _Layout(running, slots, scale, len(slots) > WIDE)
+    several = any(len(_bases(cell)) > len({(f.name, f.cadence) for f in _bases(cell)}) for cell in cells)
+    layout = _Layout(running, slots, scale, len(slots) > WIDE or several)
     groups = grouped(cells, lambda cell: _title(squared(cell.params), running))
     lines = tuple(
         Group(title, tuple(row for cell in those for row in layout.rows(cell))) for title, those in groups.items()
     )
-    figures = [f for cell in cells for f in cell.figures if _base(f, cell)]
+    figures = [f for cell in cells for f in cell.figures if _base(f)]
     rate = f"; {quantity(rates[0].name)} is from the median time" if rates else ""
     caption = f"{clean(benchmark)}: medians with 95 % intervals{rate}. {sentence(how_known(figures))}"
     name = subject.identifier(f"cells-{benchmark}")
     return Table(name, caption, layout.columns(), lines, dense=True)
 
 
-def _base(figure: Figure, cell: Cell) -> bool:
-    """Whether this is what was measured itself, and not a rate that follows from it."""
-    heads = {id(f.samples): f for f in reversed(cell.figures)}
-    return heads[id(figure.samples)] is figure
+def _base(figure: Figure) -> bool:
+    """Whether this is what was measured itself: no rate that follows from it, no trial of a search."""
+    return not figure.derived and figure.name != TRIAL
+
+
+def _bases(cell: Cell) -> list[Figure]:
+    return [figure for figure in cell.figures if _base(figure)]
 
 
 def _running(several: Sequence[Params]) -> str:
-    """The parameter that takes most values: the rows; the others are the groups' titles."""
+    """The parameter whose values are the rows: the one that leaves the fewest groups, whose titles are the
+    others; of several, the one with most values."""
     keys = dict.fromkeys(key for params in several for key in params)
-    return max(keys, key=lambda key: len({str(params.get(key)) for params in several}), default="")
+
+    def cost(key: str) -> tuple[int, int]:
+        groups = {_title(params, key) for params in several}
+        return len(groups), -len({str(params.get(key)) for params in several})
+
+    return min(keys, key=cost, default="")
 
 
 def _title(params: Params, running: str) -> str:
@@ -87,17 +97,9 @@ class _Layout:
         name = Text(
             say(self._running, params[self._running]).removeprefix(f"n{GAP}={GAP}") if self._running in params else "–"
         )
-        bases = {(f.name, f.cadence): f for f in cell.figures if _base(f, cell)}
         if self._long:
-            return [
-                (
-                    name,
-                    Text(quantity(slot[0]), slot[1].value if slot[1] else ""),
-                    *self._numbers(cell, base),
-                    _samples([base]),
-                )
-                for slot, base in bases.items()
-            ]
+            return [(name, _quantity(base), *self._numbers(cell, base), _samples([base])) for base in _bases(cell)]
+        bases = {(f.name, f.cadence): f for f in _bases(cell)}
         numbers = [text for slot in self._slots for text in self._numbers(cell, bases.get(slot))]
         return [(name, *numbers, _samples(list(bases.values())))]
 
@@ -111,6 +113,12 @@ class _Layout:
             rate = next((f for f in fits if f.unit is not Unit.SECOND), None)
             texts.append(Text(shown(rate.interval, rate.unit, self._scale).value) if rate else Text("–", tone="muted"))
         return texts
+
+
+def _quantity(base: Figure) -> Text:
+    """What was measured, how, and what sets it apart from others of its cell."""
+    how = (base.cadence.value if base.cadence else "", say_all(base.own))
+    return Text(quantity(base.name), ", ".join(part for part in how if part))
 
 
 def _samples(figures: Sequence[Figure]) -> Text:

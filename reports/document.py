@@ -9,6 +9,7 @@ from harness.store import Run
 from harness.units import show_duration
 from reports import appendix, hardware, headline, method, modes, origins, outcomes
 from reports.chapters import chapters
+from reports.curve_model import CurveModel
 from reports.model import Chapter, Document, Fact, Part, Tally
 from reports.subject import Subject
 from reports.text import clean, counted
@@ -16,11 +17,15 @@ from reports.text import clean, counted
 BANNER = "Modelled, not measured"
 
 
-def build(runs: Sequence[Run]) -> Document:
-    """The report of one run, or of several as parts one after the other. UsageError for none."""
+def build(runs: Sequence[Run], models: Sequence[tuple[CurveModel, ...]] = ()) -> Document:
+    """The report of one run, or of several as parts one after the other; models: of each run's curves.
+    UsageError for none."""
     if not runs:
         raise UsageError("no run to report on. See `bench list runs`, then `bench report RUN`.")
-    parts = tuple(_part(Subject(run, f"r{number}")) for number, run in enumerate(runs, start=1))
+    held = [*models, *([()] * (len(runs) - len(models)))]
+    parts = tuple(
+        _part(Subject(run, f"r{number}", held[number - 1])) for number, run in enumerate(runs, start=1)
+    )  # fmt: skip
     title = parts[0].title if len(parts) == 1 else f"{len(parts)} runs"
     return Document(title, parts)
 

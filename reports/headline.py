@@ -24,6 +24,13 @@ COMPARED = (Unit.SECOND, Unit.BYTE_PER_SECOND, Unit.FLOP_PER_SECOND, Unit.TOKEN_
 """Units in which it is plain whether more or less is better; others are in their chapters only."""
 
 
+APART = (
+    "gemm.rule", "collectives.pairwise", "collectives.overlap", "collectives.nccl_tests", "memory.strided",
+    "memory.random", "memory.latency", "memory.numa", "memory.transfer",
+)  # fmt: skip
+PRODUCTS = ("gemm.square", "gemm.shape", "gemm.peak")
+
+
 @dataclass(frozen=True)
 class Best:
     """One row: the best figure of `title` (an operation, a data type), and its shares."""
@@ -40,16 +47,26 @@ class Best:
 def rows(subject: Subject) -> list[Best]:
     """Best figures, in the order of benchmarks and data types."""
     made = []
-    for name, cells in grouped(subject.measured, lambda cell: family(cell.benchmark)).items():
+    leading = [cell for cell in subject.measured if _leads(cell)]
+    for name, cells in grouped(leading, lambda cell: family(cell.benchmark)).items():
         for (benchmark, dtype, op, cached), those in grouped(cells, _identity).items():
             figures, remark = _eligible(subject, those)
-            if figures[0].unit not in COMPARED:
+            if not figures or figures[0].unit not in COMPARED:
                 continue
             figure = best(figures)
             share = of_peak(figure, subject.cluster, subject.per_device)
             title = spoken(op or member(benchmark)) + (", in cache" if cached else "")
+            title += f", {clean(figure.params['model'])}" if "model" in figure.params else ""
             made.append(Best(name, title, dtype, figure, share, of_published(figure, subject.cluster), remark))
     return made
+
+
+def _leads(cell: Cell) -> bool:
+    """Whether a cell may head the report: not a part of a layer, and not what has no one best cell, or one
+    that says nothing by itself (padding's rate, a stride's)."""
+    if cell.benchmark == "gemm.transformer":
+        return cell.params.get("part") == "layer"
+    return cell.benchmark not in APART
 
 
 def _identity(cell: Cell) -> tuple[str, str, str, bool]:
@@ -94,7 +111,7 @@ def table(subject: Subject, made: Sequence[Best]) -> Table:
 def _row(row: Best, notes: Notes, mixed: bool, common: tuple[str, ...]) -> tuple[Text, ...]:
     figure = row.figure
     number, counts = shown(figure.interval, figure.unit), {len(launch) for launch in figure.samples}
-    where = (say_all(figure.params, without=("dtype", "op", "cached", *common)), figure.cadence)
+    where = (say_all(figure.own or figure.params, without=("dtype", "op", "cached", *common)), figure.cadence)
     each = f"{max(counts):,}" if len(counts) == 1 else f"{min(counts):,}–{max(counts):,}"
     mark = notes.mark(sentence(row.remark)) if row.remark else ""
     cells = [
@@ -120,8 +137,8 @@ def heroes(subject: Subject, made: Sequence[Best]) -> tuple[Hero, ...]:
     chosen: list[Hero] = []
     wanted: list[tuple[str, Callable[[Best], bool]]] = [
         ("All-reduce bus bandwidth", lambda row: row.figure.benchmark == "collectives.all_reduce"),
-        ("Matrix multiplication", lambda row: row.section == "gemm" and not is_cached(row.figure.params)),
-        ("Memory bandwidth", lambda row: row.section == "memory"),
+        ("Matrix multiplication", lambda row: row.figure.benchmark in PRODUCTS and not is_cached(row.figure.params)),
+        ("Memory bandwidth", lambda row: row.figure.benchmark == "memory.stream"),
     ]
     for label, fits in wanted:
         found = [row for row in made if fits(row)]

@@ -10,7 +10,7 @@ from harness.summary import Cell, Figure
 from harness.units import Unit, show_duration
 from reports.model import Chapter, Column, Fact, Group, Table, Text
 from reports.numbers import percent, plain, plus_minus
-from reports.reading import grouped
+from reports.reading import TRIAL, grouped
 from reports.subject import Subject
 from reports.text import clean, counted
 
@@ -102,8 +102,8 @@ def _timer(subject: Subject) -> tuple[Fact, ...]:
 
 
 def _times(cells: Sequence[Cell]) -> list[Figure]:
-    """What was measured itself, without the rates that follow from it."""
-    return [figure for cell in cells for figure in cell.figures if figure.unit is Unit.SECOND]
+    """What was measured itself, without the rates that follow from it and the trials of a search."""
+    return [f for cell in cells for f in cell.figures if f.unit is Unit.SECOND and f.name != TRIAL]
 
 
 def _quality(subject: Subject) -> Table | None:

@@ -10,7 +10,7 @@ from harness.units import Unit
 from reports.figures.distributions import MOST, histograms
 from reports.model import Chapter, Column, Group, Picture, Table, Text
 from reports.numbers import percent, plain
-from reports.reading import member, say_all
+from reports.reading import TRIAL, member, say_all
 from reports.subject import Subject, how_known
 from reports.text import clean, counted, sentence, spoken
 
@@ -19,7 +19,8 @@ LISTED = 40  # rows of the table; beyond, only the count is said
 
 def chapter(subject: Subject) -> Chapter | None:
     """None where every cell has one mode."""
-    found = [f for cell in subject.measured for f in cell.figures if f.unit is Unit.SECOND and f.summary.modes]
+    times = (f for cell in subject.measured for f in cell.figures if f.unit is Unit.SECOND and f.name != TRIAL)
+    found = [figure for figure in times if figure.summary.modes]
     if not found:
         return None
     found.sort(key=_gap, reverse=True)

@@ -17,6 +17,8 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 SPOKEN = ("op", "dtype", "size", "m", "n", "k", "ranks", "in_place")  # the order in which parameters are said
+SIZES = {"size": "", "piece": "pieces of ", "stride": "stride "}  # parameters in B, and the words before them
+TRIAL = "trial"  # a step of a search: kept, and no number of its own
 HEADLINES = ("busbw", "flops", "bandwidth")  # the rate that stands for a cell, where it has one
 
 
@@ -114,20 +116,27 @@ def ranks_of(params: Params) -> int:
 
 def say(key: str, value: object) -> str:
     """One parameter as people say it: '16 MiB', 'bfloat16', 'in place', 'm = 4,096'."""
-    if key == "size" and isinstance(value, (int, float)):
-        return show_size(value).replace(" ", GAP)
+    if key in SIZES and isinstance(value, (int, float)) and value > 0:
+        return f"{SIZES[key]}{show_size(value)}".replace(" ", GAP)
     if key == "in_place":
         return "in place" if value else "out of place"
     if key == "cached":
         return "operands in cache" if value else ""  # else they rotate, as everywhere (METHOD 12)
     if isinstance(value, bool):
         return clean(key).replace("_", " ") if value else f"not {clean(key).replace('_', ' ')}"
-    if key in ("dtype", "op"):
+    if key in ("dtype", "op", "model", "backend", "part", "kind"):
         return clean(value)
+    if key == "kernel":
+        return "compiled" if value == "compiled" else ""
     if key == "ranks" and isinstance(value, int):
         return f"{value:,}{GAP}ranks"
     number = f"{value:,}" if isinstance(value, int) else clean(value)
     return f"{clean(key)}{GAP}={GAP}{number}" if len(key) == 1 else f"{clean(key).replace('_', ' ')} {number}"
+
+
+def usual(params: Params, keys: Sequence[str] = tuple(USUAL)) -> bool:
+    """Whether those parameters, as far as there are any, have the values that go without saying."""
+    return all(params.get(key, USUAL[key]) == USUAL[key] for key in keys)
 
 
 def squared(params: Params) -> Params:

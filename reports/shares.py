@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from harness.hardware import Cluster, Peak, Reference
+from harness.records import Params
 from harness.summary import Figure
 from harness.units import Unit
 from reports.numbers import declared, plain
@@ -18,6 +19,13 @@ from reports.text import clean
 
 SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64", "float8": "fp8"}
 RINGS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce")
+PAIRED = ("send_recv", "exchange", "pairwise")
+SPREAD = ("all_to_all", "all_to_all_uneven", "gather", "scatter")
+"""Operations in which a rank (the root, the busiest) exchanges a part with each other one."""
+
+ON_DEVICE = ("memory.stream", "memory.random", "memory.strided")
+"""Benchmarks that the memory of one device bounds; copies between devices or nodes have other roofs."""
+
 DECISIVE = ("dtype", "op", "ranks", "in_place")  # parameters in which a published figure must agree
 
 SHARP = (
@@ -86,10 +94,13 @@ def peak_of(figure: Figure, cluster: Cluster) -> Roof | str:
         dtype = str(figure.params.get("dtype", ""))
         peak = cluster.device.peaks.get(dtype) or cluster.device.peaks.get(dtype.split("_")[0])
         return _roof(cluster, peak) or f"no dense {SHORT.get(dtype, clean(dtype))} peak known for {device}"
-    if figure.name == "bandwidth" and figure.benchmark.startswith("memory."):
+    if figure.name == "bandwidth" and figure.benchmark in ON_DEVICE:
         return _roof(cluster, cluster.device.bandwidth) or f"no peak memory bandwidth known for {device}"
     if figure.name == "busbw":
-        return links_roof(cluster, figure.benchmark.rpartition(".")[2], ranks_of(figure.params))
+        operation, ranks = figure.benchmark.rpartition(".")[2], ranks_of(figure.params)
+        if operation == "nccl_tests":
+            operation = str(figure.params.get("operation", ""))
+        return rail_roof(cluster) if _on_rail(figure.params) else links_roof(cluster, operation, ranks)
     return f"no peak is defined for {clean(figure.name)} of {clean(figure.benchmark)}"
 
 
@@ -108,16 +119,30 @@ def links_roof(cluster: Cluster, operation: str, ranks: int) -> Roof | str:
     network, devices = cluster.node.network, cluster.node.devices
     if network is None:
         return f"no network rate known for {clean(cluster.name)}"
-    source, whole = cite(cluster, network.rate.source), network.nics * network.rate.value
-    nics = f"{network.nics} NICs × {declared(network.rate.value, network.rate.unit)} a node"
-    part = Roof(whole / devices, Unit.BYTE_PER_SECOND, f"{nics}, shared by {devices} devices", source)
+    part = rail_roof(cluster)
+    assert isinstance(part, Roof)
     if operation in RINGS:
-        return min(inside, Roof(whole, Unit.BYTE_PER_SECOND, nics, source), key=lambda roof: roof.value)
-    if operation == "send_recv":
+        nics, whole = part.basis.partition(", shared")[0], part.value * devices
+        return min(inside, replace(part, value=whole, basis=nics), key=lambda roof: roof.value)
+    if operation in PAIRED:
         return min(inside, part, key=lambda roof: roof.value)
-    if operation == "all_to_all":
+    if operation in SPREAD:
         return replace(part, value=part.value * (ranks - 1) / (ranks - devices))
     return f"which links {clean(operation)} uses between nodes is not known"
+
+
+def _on_rail(params: Params) -> bool:
+    return params.get("placement") == "rail"
+
+
+def rail_roof(cluster: Cluster) -> Roof | str:
+    """Highest busbw of ranks that sit on one node each: a device's part of its node's NICs."""
+    network, devices = cluster.node.network, cluster.node.devices
+    if network is None:
+        return f"no network rate known for {clean(cluster.name)}"
+    nics = f"{network.nics} NICs × {declared(network.rate.value, network.rate.unit)} a node"
+    value = network.nics * network.rate.value / devices
+    return Roof(value, Unit.BYTE_PER_SECOND, f"{nics}, shared by {devices} devices", cite(cluster, network.rate.source))
 
 
 def _inside(cluster: Cluster, operation: str, ranks: int) -> Roof | str:
@@ -125,7 +150,7 @@ def _inside(cluster: Cluster, operation: str, ranks: int) -> Roof | str:
     if link is None or ranks < 2:
         return unknown
     if link.topology == "fully connected" and link.per_link is not None:
-        peak, links = link.per_link, 1 if operation == "send_recv" else ranks - 1
+        peak, links = link.per_link, 1 if operation in PAIRED else ranks - 1
         basis = f"{links} × {clean(link.kind)} link of {declared(peak.value, peak.unit)}"
         return Roof(links * peak.value, peak.unit, basis, cite(cluster, peak.source))
     return (_roof(cluster, link.per_device) if cluster.links_bandwidth(ranks) else None) or unknown

@@ -12,6 +12,7 @@ from harness.records import Origin, Provenance
 from harness.store import Run
 from harness.summary import Cell, Figure, cells
 from harness.units import parse_size, show_size
+from reports.curve_model import CurveModel
 from reports.numbers import plus_minus, shown
 from reports.reading import measured, origin_words, origins, size_of
 from reports.text import anchor
@@ -23,11 +24,12 @@ _CACHE = re.compile(r"\b(L[1-4]d?)[ :]+(?:(\d+) x )?([0-9.]+ ?[KMGT]i?B)")
 
 @dataclass(frozen=True)
 class Cache:
-    """size: B of one rank's part, where ranks share the device's caches."""
+    """size: B of one rank's part, where ranks share the device's caches. instances: how many the device has."""
 
     name: str  # "L2"
     size: float
     shared: bool
+    instances: int = 1
 
     @property
     def text(self) -> str:
@@ -36,10 +38,12 @@ class Cache:
 
 @dataclass(frozen=True)
 class Subject:
-    """`name` starts every identifier of this run's part of the document."""
+    """`name` starts every identifier of this run's part of the document. models: of its curves over
+    message size, as `bench` hands them in."""
 
     run: Run
     name: str
+    models: tuple[CurveModel, ...] = ()
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -76,13 +80,19 @@ class Subject:
         return max(1, round(spread / max(self.cluster.node.devices, 1)))
 
     @cached_property
+    def ranks_per_node(self) -> int:
+        """Of the launch with most ranks."""
+        most = max(self.launches, key=lambda held: held.ranks, default=None)
+        return 1 if most is None else max(1, most.ranks // max(most.nodes, 1))
+
+    @cached_property
     def caches(self) -> tuple[Cache, ...]:
         """Data caches of the first device found, smallest first, as far as it names them: details say
         'L1d 2 x 48 KiB, L2 2 x 2 MiB'. Ranks on one device split all instances of a level."""
         details = next((held.devices[0].details for held in self.launches if held.devices), {})
         said = ", ".join(f"{key} {value}" for key, value in details.items())
         found = [
-            Cache(name, int(count or 1) * parse_size(size) / self.per_device, self.per_device > 1)
+            Cache(name, int(count or 1) * parse_size(size) / self.per_device, self.per_device > 1, int(count or 1))
             for name, count, size in _CACHE.findall(said)
         ]
         return tuple(sorted(found, key=lambda cache: cache.size))

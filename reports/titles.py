@@ -6,12 +6,13 @@ from reports.text import clean, spoken
 
 FAMILIES = {"collectives": "Collectives", "gemm": "Matrix multiplication", "memory": "Memory bandwidth"}
 QUANTITIES = {"busbw": "bus bandwidth", "algbw": "algorithm bandwidth", "flops": "rate", "bandwidth": "bandwidth",
-              "traffic": "traffic", "time": "time"}  # fmt: skip
+              "traffic": "traffic", "time": "time", "gain": "gain", "tokens": "tokens"}  # fmt: skip
 
 
-OPERATIONS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all", "send_recv")
-DTYPES = ("float32", "bfloat16", "float16", "tf32", "float8", "float64")
-LOOPS = ("copy", "scale", "add", "triad", "read")
+OPERATIONS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all", "send_recv", "reduce",
+              "gather", "scatter", "all_to_all_uneven", "exchange", "barrier", "pairwise", "overlap")  # fmt: skip
+DTYPES = ("float32", "bfloat16", "float16", "tf32", "float8", "float64", "int64", "int8")
+LOOPS = ("copy", "scale", "add", "triad", "read", "write")
 
 
 def order(benchmark: str, dtype: object, op: object) -> tuple[str, int, str, int, int]:

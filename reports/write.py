@@ -8,13 +8,16 @@ from pathlib import Path
 from harness.errors import CannotRun, UsageError
 from harness.files import write_atomically
 from harness.store import Run
+from reports.curve_model import CurveModel
 from reports.document import build
 from reports.model import Document
 
 FORMATS = ("html", "pdf", "md")
 
 
-def write(runs: Sequence[Run], formats: Sequence[str], folder: Path) -> list[Path]:
+def write(
+    runs: Sequence[Run], formats: Sequence[str], folder: Path, models: Sequence[tuple[CurveModel, ...]] = ()
+) -> list[Path]:
     """report.html, report.pdf and report.md of the runs under `folder`, in the order of FORMATS.
 
     UsageError for an unknown format or a folder that cannot be made. Where the PDF cannot be
@@ -27,7 +30,7 @@ def write(runs: Sequence[Run], formats: Sequence[str], folder: Path) -> list[Pat
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot create {folder}: {error.strerror}. Name a writable folder.") from error
-    document, written = build(runs), list[Path]()
+    document, written = build(runs, models), list[Path]()
     for name in sorted(set(formats), key=("html", "md", "pdf").index):  # the PDF, which may fail, is last
         try:
             data = _RENDERERS[name](document)

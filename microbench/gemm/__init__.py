@@ -30,3 +30,10 @@ def square(ctx: Context, params: SquareParams) -> Sequence[Measurement]:
     """Square matrix product on every device; the rate against size, and the peak."""
     with precision(params.dtype):
         return ctx.time(build(ctx, params, rotate=not params.cached))
+
+
+@benchmark("gemm.shape", version=1, params=GemmParams, scope="device", rate="flops")
+def shape(ctx: Context, params: GemmParams) -> Sequence[Measurement]:
+    """Matrix product of any shape on every device: (m, k) times (k, n)."""
+    with precision(params.dtype):
+        return ctx.time(build(ctx, params))

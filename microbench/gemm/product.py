@@ -1,7 +1,8 @@
 """One matrix product: its operands, its call, and the check against float64.
 
-C = A·B with A (m, k), B (k, n), 2·m·n·k FLOP, through torch's own call into preallocated memory.
-`tf32` is float32 data with TF32 products, `float8` is e4m3 with one scale a tensor and a bfloat16 result.
+C = A·B with A (m, k), B (k, n), 2·m·n·k FLOP, through torch's own call into preallocated memory. `tf32` is
+float32 data with TF32 products, `float8` is e4m3 with one scale a tensor and a bfloat16 result, `int8` has
+an int32 result, which is exact.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import msgspec
 
 from harness.accelerator import Operation
 from harness.errors import Skip, WrongAnswer
-from harness.operands import Operands, Spec
+from harness.operands import Spec
 from harness.records import Rate, Struct
 from harness.units import Unit
 
@@ -27,8 +28,17 @@ if TYPE_CHECKING:
 
 SAMPLED = 32  # rows, and columns, that a check compares
 FLOAT8_MULTIPLE = 16  # edges of a float8 product, in elements: torch._scaled_mm asks for it
+Dtype = Literal["float64", "float32", "tf32", "bfloat16", "float16", "float8", "int8"]
 
 Multiply = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor"], None]
+
+
+class Sets(Protocol):
+    """Operand sets as `harness.operands.Operands` gives them: readied in turn, each some tensors."""
+
+    def prepare(self, operations: int, /) -> None: ...
+
+    def __getitem__(self, index: int, /) -> tuple[torch.Tensor, ...]: ...
 
 
 class GemmParams(Struct, frozen=True):
@@ -37,7 +47,7 @@ class GemmParams(Struct, frozen=True):
     m: Annotated[int, msgspec.Meta(ge=1)]
     n: Annotated[int, msgspec.Meta(ge=0)] = 0
     k: Annotated[int, msgspec.Meta(ge=0)] = 0
-    dtype: Literal["float64", "float32", "tf32", "bfloat16", "float16", "float8"] = "float32"
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "n", self.n or self.m)
@@ -51,7 +61,7 @@ class Arithmetic:
     """How a type computes: unit roundoffs of its factors as used, of an addition, of the result.
 
     stored, result: torch's names of the operands' and the result's types. together: products that
-    are added before one rounding.
+    are added before one rounding. by_columns: B is stored transposed, as the vendors' kernels take it.
     """
 
     stored: str
@@ -60,6 +70,7 @@ class Arithmetic:
     addition: float
     rounding: float
     together: int = 1
+    by_columns: bool = False
 
 
 # Tensor cores may truncate where they add in float32, so twice float32's roundoff stands there (Fasi et
@@ -71,7 +82,8 @@ ARITHMETIC = {
     "tf32": Arithmetic("float32", "float32", 2**-10, 2**-23, 2**-24),
     "bfloat16": Arithmetic("bfloat16", "bfloat16", 0.0, 2**-23, 2**-8),
     "float16": Arithmetic("float16", "float16", 0.0, 2**-23, 2**-11),
-    "float8": Arithmetic("float8_e4m3fn", "bfloat16", 0.0, 2**-13, 2**-8, together=32),
+    "float8": Arithmetic("float8_e4m3fn", "bfloat16", 0.0, 2**-13, 2**-8, together=32, by_columns=True),
+    "int8": Arithmetic("int8", "int32", 0.0, 0.0, 0.0, by_columns=True),
 }
 
 
@@ -80,32 +92,42 @@ def flop(m: int, n: int, k: int) -> int:
     return 2 * m * n * k
 
 
+def least_bytes(m: int, n: int, k: int, kind: Arithmetic) -> int:
+    """Bytes of A, B and C, each once: the least that a product moves, whatever its kernel moves."""
+    import torch
+
+    stored, result = (getattr(torch, name).itemsize for name in (kind.stored, kind.result))
+    return int(stored * (m * k + k * n) + result * m * n)
+
+
 def build(ctx: Context, params: GemmParams, rotate: bool = True) -> Task:
     """The task of one cell; skips a type that the device cannot multiply. Without `rotate` the operands
     stay in whatever cache holds them."""
     from harness.sampling import Task
 
     m, n, k, kind = params.m, params.n, params.k, ARITHMETIC[params.dtype]
-    work = flop(m, n, k)
-    operation = Operation("gemm", "mm", params.dtype, flops=work, shape=(m, n, k))
+    work, moved = float(flop(m, n, k)), float(least_bytes(m, n, k, kind))
+    operation = Operation("gemm", "mm", params.dtype, bytes=moved, flops=work, shape=(m, n, k))
     ctx.require(operation)
     stored, flags = kind.stored, tuple[str, ...]()
     multiply: Multiply = _plain
     if params.dtype == "float8":
         stored, multiply = float8_type(ctx.device), _scaled(ctx.device)
         flags = (f"{stored}, one scale a tensor, fast accumulation, bfloat16 result",)
-    # The vendors' float8 kernels take B by columns: it is stored transposed.
-    columns = (n, k) if params.dtype == "float8" else (k, n)
+    elif params.dtype == "int8":
+        multiply, flags = _integer, ("integer operations, not floating-point ones; int32 result",)
+    columns = (n, k) if kind.by_columns else (k, n)
     sets = ctx.operands(Spec((m, k), stored), Spec(columns, stored), Spec((m, n), kind.result), rotate=rotate)
+    if params.dtype == "int8" and ctx.device.type != "meta":
+        _try(multiply, sets, params)
 
     def step(index: int) -> None:
-        a, b, c = sets[index]
-        multiply(a, b, c)
+        multiply(*sets[index])
 
     def check() -> None:
         verify(step, sets, params, kind)
 
-    rates = (Rate("flops", float(work), Unit.FLOP_PER_SECOND),)
+    rates = (Rate("flops", work, Unit.FLOP_PER_SECOND), Rate("traffic", moved, Unit.BYTE_PER_SECOND))
     return Task(operation, step, rates, sets.prepare, check, sets.count, sets.flags + flags)
 
 
@@ -124,6 +146,22 @@ def _scaled(device: torch.device) -> Multiply:
         torch._scaled_mm(a, b.t(), scale_a=one, scale_b=one, out_dtype=c.dtype, use_fast_accum=True, out=c)
 
     return multiply
+
+
+def _integer(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> None:
+    import torch
+
+    torch._int_mm(a, b.t(), out=c)
+
+
+def _try(multiply: Multiply, sets: Sets, params: GemmParams) -> None:
+    """Skip, in torch's words, a product that it refuses for its type or its edges."""
+    sets.prepare(1)
+    try:
+        multiply(*sets[0])
+    except (RuntimeError, ValueError) as error:
+        shape = f"{params.m} x {params.n} x {params.k}"
+        raise Skip(f"no {params.dtype} product of {shape} here: {str(error).splitlines()[0]}") from error
 
 
 def float8_type(device: torch.device) -> str:
@@ -158,24 +196,34 @@ def precision(dtype: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def verify(step: Callable[[int], None], sets: Operands, params: GemmParams, kind: Arithmetic) -> None:
-    """Compare sampled rows and columns of one product with float64; raise WrongAnswer beyond `bound`."""
+def verify(step: Callable[[int], None], sets: Sets, params: GemmParams, kind: Arithmetic) -> None:
+    """Compare one product with float64; raise WrongAnswer beyond `bound`."""
     sets.prepare(1)
     a, b, c = sets[0]
-    c.fill_(float("nan"))
+    spoil(c)
     step(0)
-    rows, columns = _spread(params.m), _spread(params.n)
-    left = _rows(a, rows).double()
-    right = (_rows(b, columns) if params.dtype == "float8" else _rows(b.t(), columns)).double().t()
+    compare(a, b.t() if kind.by_columns else b, c, params.dtype)
+
+
+def spoil(result: torch.Tensor) -> None:
+    """Write what no product gives, so that an element left unwritten is found."""
+    result.fill_(float("nan") if result.is_floating_point() else -(2**31))
+
+
+def compare(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, dtype: str) -> None:
+    """Sampled rows and columns of c (m, n) against a (m, k) times b (k, n), in whatever layouts."""
+    m, n, k, kind = *c.shape, a.shape[1], ARITHMETIC[dtype]
+    rows, columns = _spread(m), _spread(n)
+    left, right = _rows(a, rows).double(), _rows(b.t(), columns).double().t()
     exact, walk = left @ right, (left.square() @ right.square()).sqrt()
-    found = _rows(c, rows)[:, columns].double()
-    wrong = ~((found - exact).abs() <= bound(params.k, kind) * walk)
+    found, allowed = _rows(c, rows)[:, columns].double(), bound(k, kind) * walk
+    wrong = ~((found - exact).abs() <= allowed)
     if bool(wrong.any()):
         row, column = wrong.nonzero()[0].tolist()
         raise WrongAnswer(
-            f"{params.dtype} product: element ({int(rows[row])}, {int(columns[column])}) is "
+            f"{dtype} product: element ({int(rows[row])}, {int(columns[column])}) is "
             f"{float(found[row, column]):.6g}, expected {float(exact[row, column]):.6g} "
-            f"to within {float(bound(params.k, kind) * walk[row, column]):.1g}"
+            f"to within {float(allowed[row, column]):.1g}"
         )
 
 

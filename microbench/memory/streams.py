@@ -1,38 +1,39 @@
-"""Memory bandwidth: copy, scale, add, triad (McCalpin's STREAM) and read, against the working set.
+"""Loops of McCalpin's STREAM over a working set: copy, scale, add, triad, and read and write alone.
 
-The same arrays are used again and again: a working set that fits in a cache measures that cache,
-and the steps of the curve are the hierarchy. Arrays are laid out and swept as in STREAM: a = b + s·c,
-one element-wise pass by torch's own kernel over every thread.
+The same arrays are used again and again: a working set that fits in a cache measures that cache, and
+the steps of the curve are the hierarchy. Arrays are laid out and swept as in STREAM: a = b + s·c. The loop
+is torch's own element-wise kernel, or on a processor one that is compiled for it (`loops`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
 
 from harness.accelerator import Operation
-from harness.errors import WrongAnswer
 from harness.operands import Operands, Spec
-from harness.records import Cadence, Measurement, Rate, Struct
-from harness.registry import benchmark
+from harness.records import Rate, Struct
 from harness.units import Bytes, Unit, show_size
+from microbench.memory import checks, loops, native
+from microbench.memory.crew import Work
+from microbench.memory.kernels import machine_code
+from microbench.memory.loops import SCALAR
 
 if TYPE_CHECKING:
     import torch
 
     from harness.context import Context
     from harness.sampling import Task
+    from microbench.memory.crew import Crew
 
-ARRAYS = {"copy": 2, "scale": 2, "add": 3, "triad": 3, "read": 1}
-"""Arrays that an operation sweeps, which is also how STREAM counts its bytes; all but read write one."""
+ARRAYS = {"copy": 2, "scale": 2, "add": 3, "triad": 3, "read": 1, "write": 1}
+"""Arrays that a loop sweeps, which is also how STREAM counts its bytes; all but read write one."""
 
 ITEM = {"float32": 4, "float64": 8}
-LINE = 64  # B; arrays are whole cache lines
-SCALAR = 3.0  # STREAM's
-SAMPLED = 4096  # elements that a check compares
-PART = 1 << 20  # elements that are made float64 at a time
-IN_A_ROW = 512
+BLOCK = loops.LINE * loops.TURN  # B; arrays are whole turns of a compiled loop
 SHORT = 1 << 20  # B an array, below which the call itself is a visible share of the time
 
 REUSED = "the working set is reused: sizes below a cache measure that cache"
@@ -42,20 +43,24 @@ ALLOCATES = (
     "counts it once, as STREAM does"
 )
 """Found by benchmarks/memory_triad.py: with four arrays counted for torch's triad and three for one with
-non-temporal stores, both move the same bytes in a second."""
+non-temporal stores, both move the same bytes in a second to within a tenth."""
 
-Sweep = Callable[[Sequence["torch.Tensor"]], object]
+Arrays = Sequence["torch.Tensor"]
+Sweep = Callable[[Arrays], object]
 
 
 class StreamParams(Struct, frozen=True):
-    """size: the working set over all arrays of the operation, rounded down to whole cache lines of each."""
+    """size: the working set over all arrays of the loop, rounded down to whole blocks of each. threads: of
+    a compiled loop, 0 for all that the rank has."""
 
     size: Bytes
-    op: Literal["copy", "scale", "add", "triad", "read"] = "triad"
+    op: Literal["copy", "scale", "add", "triad", "read", "write"] = "triad"
     dtype: Literal["float32", "float64"] = "float32"
+    kernel: Literal["torch", "compiled"] = "torch"
+    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
-        item, least = ITEM[self.dtype], ARRAYS[self.op] * LINE
+        item, least = ITEM[self.dtype], ARRAYS[self.op] * BLOCK
         if self.size % item:
             below = self.size - self.size % item
             raise ValueError(
@@ -63,31 +68,38 @@ class StreamParams(Struct, frozen=True):
                 f"nearest: {max(below, least)} or {below + item}"
             )
         if self.size < least:
-            raise ValueError(f"{self.op} needs at least {least} B: a cache line for each of {ARRAYS[self.op]} arrays")
+            raise ValueError(f"{self.op} needs at least {least} B: {BLOCK} B for each of {ARRAYS[self.op]} arrays")
+        refuse_threads(self.kernel, self.threads)
 
 
-@benchmark("memory.stream", version=1, params=StreamParams, scope="device", rate="bandwidth")
-def stream(ctx: Context, params: StreamParams) -> Sequence[Measurement]:
-    """Memory bandwidth of every device, from its caches to its memory: copy, scale, add, triad, read."""
-    return ctx.time(build(ctx, params), [Cadence.STREAMING])
+def refuse_threads(kernel: str, threads: int) -> None:
+    """A number of threads can be set for compiled loops only: torch's threads are the rank's."""
+    if threads and kernel == "torch":
+        raise ValueError(f"threads={threads} is for kernel=compiled; torch uses the rank's threads: leave it out")
 
 
 def elements(params: StreamParams) -> int:
     """Elements of each array."""
-    return params.size // ARRAYS[params.op] // LINE * LINE // ITEM[params.dtype]
+    return params.size // ARRAYS[params.op] // BLOCK * BLOCK // ITEM[params.dtype]
+
+
+def describe(params: StreamParams) -> Operation:
+    """The loop as an operation: STREAM's bytes."""
+    count = elements(params)
+    moved = float(ARRAYS[params.op] * count * ITEM[params.dtype])
+    return Operation("stream", params.op, params.dtype, bytes=moved, shape=(count,))
 
 
 def build(ctx: Context, params: StreamParams) -> Task:
-    """The task of one cell. The arrays are (destination, sources), or the source alone for read."""
+    """One sweep by torch. The arrays are (destination, sources), or the source alone for read."""
     import torch
 
     from harness.sampling import Task
 
-    count, arrays = elements(params), ARRAYS[params.op]
+    operation, count = describe(params), elements(params)
     each = count * ITEM[params.dtype]
-    operation = Operation("stream", params.op, params.dtype, bytes=float(arrays * each), shape=(count,))
     ctx.require(operation)
-    sets = ctx.operands(*[Spec((count,), params.dtype)] * arrays, rotate=False)
+    sets = ctx.operands(*specs(params), rotate=False, uses=native.FOREVER)
     kept = torch.empty((), dtype=getattr(torch, params.dtype), device=ctx.device)
     sweep = sweeps(kept)[params.op]
 
@@ -95,18 +107,60 @@ def build(ctx: Context, params: StreamParams) -> Task:
         sweep(sets[index])
 
     def check() -> None:
-        verify(step, sets, params.op, kept)
+        sets.prepare(1)
+        if params.op != "read":
+            checks.loop_right(lambda: step(0), params.op, sets[0])
+            return
+        kept.fill_(math.nan)
+        step(0)
+        checks.sum_right(sets[0][0], kept)
 
     rates, flags = _rates(ctx, params, each), [REUSED, *sets.flags]
     if len(rates) > 1:
         flags.append(ALLOCATES)
-    if each < SHORT:
-        flags.append(f"arrays of {show_size(each)}: starting the operation is part of its time")
-    return Task(operation, step, rates, sets.prepare, check, sets.count, tuple(flags))
+    return Task(operation, step, rates, sets.prepare, check, sets.count, (*flags, *started(each)))
+
+
+def build_compiled(ctx: Context, params: StreamParams, crew: Crew | None) -> tuple[Task, int]:
+    """A step of a compiled loop, and how many sweeps it makes."""
+    return loop_over(ctx, params, crew, native.operands(ctx, specs(params), crew))
+
+
+def loop_over(ctx: Context, params: StreamParams, crew: Crew | None, sets: Operands) -> tuple[Task, int]:
+    """The same over operands that are there."""
+    from harness.sampling import Task
+
+    operation, sweeps = describe(params), native.sweeps_of(params.size, crew)
+    rates = (Rate("bandwidth", operation.bytes, Unit.BYTE_PER_SECOND),)
+    ctx.require(operation)
+    if crew is None:
+        return Task(operation, native.modelled, rates, flags=(REUSED,)), sweeps
+    reads, streams = params.op == "read", native.streams(ctx, params.size)
+    kernel = machine_code(loops.read() if reads else loops.stream(params.op, params.dtype, streams))
+    sets.prepare(1)
+    arrays, lines = sets[0], elements(params) * ITEM[params.dtype] // loops.LINE
+    work = Work(crew, kernel, arrays, lines, sweeps)
+
+    def check() -> None:
+        work.prepare(1)
+        if not reads:
+            checks.loop_right(work.step, params.op, arrays)
+            return
+        work.results.zero_()
+        work.step()
+        checks.words_right(arrays[0], work.results)
+
+    flags = (REUSED, *native.flags(ctx, params.size, crew, kernel, stores=not reads))
+    return Task(operation, work.step, rates, work.prepare, check, flags=flags), sweeps
+
+
+def specs(params: StreamParams) -> list[Spec]:
+    """The arrays of a loop: the destination and its sources, or the source alone for read."""
+    return [Spec((elements(params),), params.dtype)] * ARRAYS[params.op]
 
 
 def sweeps(kept: torch.Tensor) -> dict[str, Sweep]:
-    """Each operation over (destination, sources): one pass, nothing allocated. `kept` takes read's sum."""
+    """Each loop over (destination, sources): one pass, nothing allocated. `kept` takes read's sum."""
     import torch
 
     return {
@@ -115,7 +169,13 @@ def sweeps(kept: torch.Tensor) -> dict[str, Sweep]:
         "add": lambda t: torch.add(t[1], t[2], out=t[0]),
         "triad": lambda t: torch.add(t[1], t[2], alpha=SCALAR, out=t[0]),
         "read": lambda t: torch.sum(t[0], dim=0, out=kept),
+        "write": lambda t: t[0].fill_(SCALAR),
     }
+
+
+def started(each: int) -> tuple[str, ...]:
+    """What to say of torch's loops over arrays of `each` B."""
+    return (f"arrays of {show_size(each)}: starting the operation is part of its time",) if each < SHORT else ()
 
 
 def _rates(ctx: Context, params: StreamParams, each: int) -> tuple[Rate, ...]:
@@ -126,48 +186,3 @@ def _rates(ctx: Context, params: StreamParams, each: int) -> tuple[Rate, ...]:
     if ctx.device.type != "cpu" or params.op == "read" or cache is None or params.size <= cache:
         return (counted,)
     return counted, Rate("traffic", float((arrays + 1) * each), Unit.BYTE_PER_SECOND)
-
-
-def verify(step: Callable[[int], None], sets: Operands, op: str, kept: torch.Tensor) -> None:
-    """Compare with float64: sampled elements, or the whole sum for read; raise WrongAnswer."""
-    sets.prepare(1)
-    arrays = sets[0]
-    (kept if op == "read" else arrays[0]).fill_(math.nan)
-    step(0)
-    if op == "read":
-        _verify_sum(arrays[0], kept)
-        return
-    _verify_elements(arrays, op)
-
-
-def _verify_elements(arrays: Sequence[torch.Tensor], op: str) -> None:
-    """Two roundings at most: of s·c and of the sum."""
-    import torch
-
-    count, roundoff = arrays[0].numel(), torch.finfo(arrays[0].dtype).eps / 2
-    places = torch.linspace(0, count - 1, min(count, SAMPLED), dtype=torch.float64).round().long()
-    found, first, *rest = (array[places.to(array.device)].cpu().double() for array in arrays)
-    second = rest[0] if rest else torch.zeros_like(first)
-    one, two = {"copy": (1.0, 0.0), "scale": (SCALAR, 0.0), "add": (1.0, 1.0), "triad": (1.0, SCALAR)}[op]
-    exact = one * first + two * second
-    allowed = 2 * roundoff * ((one * first).abs() + (two * second).abs())
-    wrong = ~((found - exact).abs() <= allowed)
-    if bool(wrong.any()):
-        at = int(wrong.nonzero()[0].item())
-        raise WrongAnswer(
-            f"{op}: element {int(places[at])} of {count} is {float(found[at]):.9g}, expected {float(exact[at]):.9g}"
-        )
-
-
-def _verify_sum(array: torch.Tensor, kept: torch.Tensor) -> None:
-    """A sum by blocks, lanes and threads rounds an element's share at most IN_A_ROW times, so that its
-    error is at most IN_A_ROW·u·Σ|x| (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., 4.2)."""
-    import torch
-
-    exact = weight = 0.0
-    for start in range(0, array.numel(), PART):
-        wide = array[start : start + PART].double()
-        exact += float(wide.sum())
-        weight += float(wide.abs().sum())
-    if not abs(float(kept) - exact) <= IN_A_ROW * torch.finfo(array.dtype).eps / 2 * weight:
-        raise WrongAnswer(f"read: the sum of {array.numel()} elements is {float(kept):.9g}, expected {exact:.9g}")

@@ -37,4 +37,5 @@ class StubAccelerator:
 def context(device="cpu", free=1 << 30, cache=CACHE, rank=0, world=1, accelerator=None):
     """A context whose arena believes in `free` bytes of memory."""
     arena = Arena(torch.device(device), lambda: free, cache, 1, 7)
-    return Context(accelerator or StubAccelerator(), OneProcess(rank, world, 0), None, Policy(), arena, 7, min(world, 8))
+    ranks = OneProcess(rank, world, 0)
+    return Context(accelerator or StubAccelerator(), ranks, None, Policy(), arena, 7, min(world, 8))

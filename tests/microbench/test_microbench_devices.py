@@ -10,11 +10,11 @@ from microbench_stubs import StubAccelerator, context
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from microbench import memory
 from microbench.collectives import operations
 from microbench.collectives.formulas import COLLECTIVES, ITEM
 from microbench.gemm import SquareParams
 from microbench.gemm import product as gemm
+from microbench.memory import streams
 
 WORLDS = (8, 1024)
 HBM = 192 << 30  # B of one device
@@ -112,10 +112,10 @@ def test_large_products_have_the_shapes_that_torch_asks_for(fake, dtype):
     assert task.rates[0].amount == 2 * edge**3
 
 
-@pytest.mark.parametrize("op", memory.ARRAYS)
+@pytest.mark.parametrize("op", streams.ARRAYS)
 def test_large_sweeps_have_the_shapes_that_torch_asks_for(fake, op):
-    params = msgspec.convert({"op": op, "size": 3 << 30}, memory.StreamParams)
-    task = memory.build(context(free=HBM), params)
+    params = msgspec.convert({"op": op, "size": 3 << 30}, streams.StreamParams)
+    task = streams.build(context(free=HBM), params)
     task.prepare(1)
     task.step(0)
     assert task.operation.bytes == 3 << 30

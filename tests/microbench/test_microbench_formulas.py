@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import registry
+from harness.accelerator import UNEVEN
 from microbench import BENCHMARKS
-from microbench.collectives import CollectiveParams, PlacedParams
-from microbench.collectives.formulas import COLLECTIVES, ITEM
+from microbench.collectives import CollectiveParams, PlacedParams, ReducingParams
+from microbench.collectives.formulas import COLLECTIVES, ITEM, ROOT, partner, uneven
 from microbench.gemm import SquareParams
-from microbench.memory import StreamParams
+from microbench.memory.streams import StreamParams
+
+RATES = ("busbw", "flops", "bandwidth", "time", "gemm_slowdown")
 
 RANKS = st.integers(2, 4096)
 
@@ -27,6 +30,9 @@ PUBLISHED = {
     "broadcast": lambda n: 1,
     "all_to_all": lambda n: (n - 1) / n,
     "send_recv": lambda n: 1,
+    "reduce": lambda n: 1,
+    "gather": lambda n: (n - 1) / n,
+    "scatter": lambda n: (n - 1) / n,
 }
 
 
@@ -51,11 +57,34 @@ def test_s_is_the_gathered_output_or_the_whole_input(ranks, parts, dtype):
     expected = {
         "all_gather": (size, size // ranks),
         "reduce_scatter": (size // ranks, size),
+        "gather": (size, size // ranks),  # of the root
+        "scatter": (size // ranks, size),
     }
     for name, collective in COLLECTIVES.items():
         count = collective.count(size, dtype, ranks)
-        buffers = tuple(elements * ITEM[dtype] for elements in collective.elements(count, ranks))
-        assert buffers == expected.get(name, (size, size))
+        buffers = tuple(elements * ITEM[dtype] for elements in collective.elements(0, ranks, count))
+        if name != "all_to_all_uneven":
+            assert buffers == expected.get(name, (size, size))
+
+
+@given(ranks=RANKS, parts=st.integers(1, 1000))
+def test_an_uneven_all_to_all_sends_all_and_loses_nothing(ranks, parts):
+    count = parts * ranks
+    split = uneven(ranks, count)
+    assert sum(split) == count
+    assert min(split) >= 0
+    assert split[0] == int(parts * UNEVEN)
+    uneven_to = COLLECTIVES["all_to_all_uneven"]
+    for rank in (0, 1, ranks - 1):
+        assert uneven_to.elements(rank, ranks, count) == (ranks * split[rank], count)
+
+
+@given(ranks=RANKS)
+def test_partners_are_each_others_and_half_way_round(ranks):
+    for rank in range(min(ranks, 50)):
+        other = partner(rank, ranks)
+        assert partner(other, ranks) == rank
+        assert other == rank == ranks - 1 or abs(other - rank) == ranks // 2
 
 
 @given(ranks=RANKS, size=st.integers(1, 10**7), dtype=st.sampled_from(sorted(ITEM)))
@@ -70,8 +99,10 @@ def test_a_split_buffer_gives_every_rank_the_same(ranks, size, dtype):
 def test_what_is_received_fills_the_destination(name):
     collective = COLLECTIVES[name]
     for rank in range(6):
-        received, _ = collective.elements(600, 6)
-        assert sum(piece.count for piece in collective.received(rank, 6, 600)) == received
+        received, _ = collective.elements(rank, 6, 600)
+        pieces = list(collective.received(rank, 6, 600))
+        assert sum(piece.count for piece in pieces) == (received if pieces else 0)
+        assert pieces or rank != ROOT
 
 
 def refused(params: type, **given_params: object) -> str:
@@ -92,6 +123,8 @@ def test_a_collective_needs_two_ranks_and_a_known_type():
     assert "ranks" in refused(CollectiveParams, size=1024, ranks=1)
     assert "dtype" in refused(CollectiveParams, size=1024, ranks=2, dtype="float3")
     assert "size" in refused(CollectiveParams, size=0, ranks=2)
+    said = refused(ReducingParams, size=1024, ranks=2, dtype="int64", reduction="avg")
+    assert "use float32, bfloat16, float16" in said
 
 
 def test_only_gathering_and_scattering_have_two_placements():
@@ -100,8 +133,8 @@ def test_only_gathering_and_scattering_have_two_placements():
     assert placed == {"collectives.all_gather", "collectives.reduce_scatter"}
 
 
-def test_a_working_set_holds_a_line_of_each_array():
-    assert "triad needs at least 192 B" in refused(StreamParams, size=128, op="triad")
+def test_a_working_set_holds_a_block_of_each_array():
+    assert "triad needs at least 768 B" in refused(StreamParams, size=512, op="triad")
 
 
 def test_a_square_has_equal_edges_and_one_is_enough():
@@ -127,4 +160,4 @@ def test_listing_the_benchmarks_imports_neither_torch_nor_numpy():
 def test_every_benchmark_says_what_it_is():
     for name, entry in registry.load(BENCHMARKS).items():
         assert entry.summary.endswith("."), name
-        assert entry.rate in ("busbw", "flops", "bandwidth")
+        assert entry.rate in RATES, name

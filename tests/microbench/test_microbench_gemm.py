@@ -46,6 +46,7 @@ def test_a_product_that_leaves_out_a_part_of_k_is_found(dtype, k, monkeypatch):
     cut = k - 16
     monkeypatch.setattr(gemm, "_plain", lambda a, b, c: torch.mm(a[:, :cut], b[:cut], out=c))
     monkeypatch.setattr(gemm, "_scaled", lambda _: lambda a, b, c: c.copy_(a[:, :cut].float() @ b[:, :cut].float().t()))
+    monkeypatch.setattr(gemm, "_integer", lambda a, b, c: torch._int_mm(a[:, :cut], b[:, :cut].t(), out=c))
     with pytest.raises(WrongAnswer, match=rf"{dtype} product: element \(\d+, \d+\) is .* expected .* to within"):
         build(context(), params(dtype, k=k)).check()
 
@@ -64,7 +65,43 @@ def test_float32_with_the_precision_of_tf32_is_found(monkeypatch):
         build(context(), params("float32")).check()
 
 
-@pytest.mark.parametrize("dtype", TYPES)
+def test_an_integer_that_is_one_off_is_found(monkeypatch):
+    """Integers are exact: nothing is allowed for."""
+
+    def off(a, b, c):
+        torch._int_mm(a, b.t(), out=c)
+        c[-1, -1] += 1
+
+    assert gemm.bound(16384, ARITHMETIC["int8"]) == 0
+    monkeypatch.setattr(gemm, "_integer", off)
+    with pytest.raises(WrongAnswer, match=r"int8 product: element \(95, 63\) is .* to within 0$"):
+        build(context(), params("int8")).check()
+
+
+def test_integers_left_unwritten_are_found(monkeypatch):
+    monkeypatch.setattr(gemm, "_integer", lambda a, b, c: None)
+    with pytest.raises(WrongAnswer, match=r"element \(0, 0\) is -2\.14748e\+09"):
+        build(context(), params("int8")).check()
+
+
+def test_an_integer_product_that_torch_refuses_is_a_skip_in_its_words(monkeypatch):
+    """As a GPU does that takes edges in multiples of 8 only."""
+
+    def refuse(a, b, c):
+        raise RuntimeError("self.size(1) needs to be a multiple of 8\nC++ frames")
+
+    monkeypatch.setattr(gemm, "_integer", refuse)
+    with pytest.raises(Skip, match=r"no int8 product of 96 x 64 x 160 here: self.size\(1\) needs .* of 8$"):
+        build(context(), params("int8"))
+
+
+@pytest.mark.parametrize(("dtype", "moved"), [("float32", 4 * 31744), ("tf32", 4 * 31744), ("int8", 25600 + 4 * 6144)])
+def test_the_least_traffic_is_every_operand_once(dtype, moved):
+    task = build(context(), params(dtype))
+    assert {rate.name: rate.amount for rate in task.rates}["traffic"] == task.operation.bytes == moved
+
+
+@pytest.mark.parametrize("dtype", sorted(set(TYPES) - {"int8"}))
 def test_the_bound_holds_with_room_and_is_not_void(dtype):
     """Below the size of an element itself, which is about 1 in these units, for sizes up to 16384."""
     assert 0 < gemm.bound(64, ARITHMETIC[dtype]) < gemm.bound(16384, ARITHMETIC[dtype]) < 0.6

@@ -1,4 +1,4 @@
-"""Matrix multiplication: rate against size, with the declared peak, or the best that was measured."""
+"""Square matrices: rate against size, with the declared peak, or the best that was measured."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from reports.chapters.matrix import matrix
 from reports.figures.alt import of_curves
 from reports.figures.axes import Line
 from reports.figures.panels import Look, Panel, panels
-from reports.model import Chapter, Picture
+from reports.model import Picture, Table
 from reports.numbers import declared, percent, plain
-from reports.reading import Curve, best, curves, dtype_of, figures_of, grouped, is_cached, member, say_all
+from reports.reading import Curve, best, curves, dtype_of, figures_of, grouped, is_cached, member
 from reports.shares import Roof, of_peak, of_published, peak_of
-from reports.subject import Subject, bars, how_known, quoted
-from reports.text import clean, listed, sentence, spoken
+from reports.subject import Subject, bars, how_known
+from reports.text import listed, sentence, spoken
 from reports.titles import DTYPES
 
 
-def chapter(subject: Subject, cells: Sequence[Cell]) -> Chapter:
-    """A figure and a table of square sizes; other shapes are in the table of all cells."""
-    figures = figures_of(cells, "flops")
-    square = [figure for figure in figures if side(figure.params) is not None]
+def sections(subject: Subject, cells: Sequence[Cell]) -> tuple[list[Picture], list[Table]]:
+    """A figure and a table for each benchmark and mode; other shapes are in the table of all cells."""
+    square = [figure for figure in figures_of(cells, "flops") if side(figure.params) is not None]
     pictures, tables = [], []
     for (benchmark, cached), those in grouped(square, lambda f: (f.benchmark, is_cached(f.params))).items():
         pictures.append(_picture(subject, benchmark, cached, those))
         lead = f"Rate of {_called(benchmark, cached)}, C = A·B with n × n matrices"
         name = subject.identifier(f"{benchmark}-sizes{'-cached' if cached else ''}")
         tables.append(matrix(name, lead, "n", those, dtype_of, _side, lambda n: f"{n:,.0f}"))
-    return Chapter(subject.identifier("gemm"), "Matrix multiplication", _intro(figures), tuple(pictures), tuple(tables))
+    return pictures, tables
 
 
 def side(params: Params) -> float | None:
@@ -42,17 +41,6 @@ def side(params: Params) -> float | None:
 
 def _side(figure: Figure) -> float:
     return side(figure.params) or 0.0
-
-
-def _intro(figures: Sequence[Figure]) -> str:
-    if not figures:
-        return "Matrix multiplication on every device at once."
-    said = []
-    rotating = [figure for figure in figures if not is_cached(figure.params)]
-    for dtype, those in grouped(rotating or figures, dtype_of).items():
-        top = best(those)
-        said.append(f"{quoted(top)} in {clean(dtype)} ({say_all(top.params, without=('dtype',))})")
-    return f"All devices multiply at once; the figure is the slowest one's. The best rates are {listed(said)}."
 
 
 def _called(benchmark: str, cached: bool) -> str:

@@ -1,4 +1,4 @@
-"""Collectives: bus bandwidth and latency of every operation against message size."""
+"""One group of ranks: bus bandwidth and latency of every operation against message size."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from harness.records import Cadence
 from harness.summary import Cell, Figure
-from harness.units import Unit, show_size
+from harness.units import show_size
 from reports.figures.alt import of_curves
 from reports.figures.axes import Line
 from reports.figures.panels import Look, Panel, alike, panels
-from reports.model import Chapter, Column, Group, Picture, Table, Text
+from reports.model import Column, Group, Picture, Table, Text
 from reports.numbers import declared, shown
-from reports.reading import Curve, best, curves, dtype_of, figures_of, grouped, member, ranks_of, say, say_all, size_of
+from reports.reading import Curve, best, curves, dtype_of, figures_of, grouped, member, ranks_of, say, size_of
 from reports.shares import Roof, links_roof
-from reports.subject import Subject, bars, how_known, quoted
+from reports.subject import Subject, bars, how_known
 from reports.text import clean, sentence, spoken
 from reports.titles import DTYPES, OPERATIONS
 
@@ -23,42 +23,21 @@ PAGE = 8  # panels that fit on a page
 SHORT = 1 << 20  # B: messages up to this size are in the figure of latencies
 
 
-def chapter(subject: Subject, cells: Sequence[Cell]) -> Chapter:
-    """Figures for each number of ranks, then one table of both ends: shortest and largest messages."""
-    pictures: list[Picture] = []
-    for ranks, those in grouped(cells, lambda cell: cell.params.get("ranks")).items():
-        pictures += [*_bandwidth(subject, ranks, those), *_latency(subject, ranks, those)]
-    return Chapter(
-        subject.identifier("collectives"), "Collectives", _intro(cells), tuple(pictures), (_ends(subject, cells),)
-    )
+def pictures(subject: Subject, cells: Sequence[Cell]) -> list[Picture]:
+    """Bandwidth and latency of cells that differ in operation, data type and size alone."""
+    ranks = cells[0].params.get("ranks")
+    return [*_bandwidth(subject, ranks, cells), *_latency(subject, ranks, cells)]
 
 
-def _title(cell: Cell) -> str:
+def title_of(cell: Cell) -> str:
+    """The operation as people call it: 'all-gather, in place'."""
     return spoken(member(cell.benchmark)) + (", in place" if cell.params.get("in_place") else "")
-
-
-def _intro(cells: Sequence[Cell]) -> str:
-    rates = figures_of(cells, "busbw")
-    if not rates:
-        return "Operations among all ranks."
-    top = best(rates)
-    text = (
-        f"{spoken(member(top.benchmark)).capitalize()} reaches the highest bus bandwidth, "
-        f"{quoted(top)} ({say_all(top.params)}"
-        f"{', ' + top.cadence.value if top.cadence else ''})."
-    )
-    times = [f for f in figures_of(cells, "time", Cadence.ISOLATED) if f.unit is Unit.SECOND]
-    if times:
-        least = best(times)
-        took = f"{spoken(member(least.benchmark))} in {quoted(least)}"
-        text += f" The shortest operation is {took} ({say_all(least.params)})."
-    return text
 
 
 def _bandwidth(subject: Subject, ranks: object, cells: Sequence[Cell]) -> list[Picture]:
     """Bus bandwidth, a panel for each operation; as many figures as it takes for each to fit a page."""
     shown_panels = []
-    for title, those in grouped(cells, _title).items():
+    for title, those in grouped(cells, title_of).items():
         lines = curves(figures_of(those, "busbw"), dtype_of, size_of)
         if lines:
             shown_panels.append(Panel(title, tuple(lines), _roof(subject, those[0])))
@@ -109,7 +88,7 @@ def _latency(subject: Subject, ranks: object, cells: Sequence[Cell]) -> list[Pic
     return [Picture(name, panels(name, alt, shown_panels, look), caption, alt)]
 
 
-def _ends(subject: Subject, cells: Sequence[Cell]) -> Table:
+def ends(subject: Subject, cells: Sequence[Cell]) -> Table:
     """For each operation: time of its shortest message, best rate in each cadence, where half is reached."""
     figures = figures_of(cells, "busbw")
     columns = [
@@ -118,16 +97,15 @@ def _ends(subject: Subject, cells: Sequence[Cell]) -> Table:
         Column("Best, streaming", numeric=True, share=18),
         Column("Half of best from", numeric=True, share=17),
     ]  # fmt: skip
-    groups = []
-    for ranks, held in grouped(cells, lambda cell: cell.params.get("ranks")).items():
-        parts = grouped(held, lambda cell: (_title(cell), clean(cell.params.get("dtype", ""))))
-        lines = tuple(_ends_row(title, dtype, those) for (title, dtype), those in parts.items())
-        groups.append(Group("" if ranks is None else say("ranks", ranks), lines))
+    parts = grouped(cells, lambda cell: (title_of(cell), clean(cell.params.get("dtype", ""))))
+    lines = tuple(_ends_row(title, dtype, those) for (title, dtype), those in parts.items())
+    ranks = cells[0].params.get("ranks")
     caption = (
         f"Latency and bus bandwidth of each operation, with 95 % intervals; the last column is the smallest "
         f"message that reaches half of the best rate. {sentence(how_known(figures))}"
     )
-    return Table(subject.identifier("collectives-ends"), caption, tuple(columns), tuple(groups))
+    group = Group("" if ranks is None else say("ranks", ranks), lines)
+    return Table(subject.identifier("collectives-ends"), caption, tuple(columns), (group,))
 
 
 def _ends_row(title: str, dtype: str, cells: Sequence[Cell]) -> tuple[Text, ...]:
