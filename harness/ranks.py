@@ -119,7 +119,8 @@ class OneProcess:
         return [text] * self.world
 
     def team(self, members: Members, device: torch.device) -> Team:
-        return Team(members, 0, members[0])
+        own = next((ranks for ranks in members if self.rank in ranks), members[0])
+        return Team(members, own.index(self.rank) if self.rank in own else 0, own)
 
 
 class TorchRanks:

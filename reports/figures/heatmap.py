@@ -83,7 +83,7 @@ def _words(shown: Map, found: Findings) -> str:
     for said, chosen in shown.kinds():
         low, middle, high = (plain(float(q), shown.unit) for q in np.quantile(shown.values[chosen], [0, 0.5, 1]))
         ranges.append(f"{said} from {low} to {high}, median {middle}".strip())
-    slow = [f"{fault.label}{shown.nodes_of(fault)} {longer(fault)}" for fault in found.faults[:NAMED]]
+    slow = [f"{fault.label}{shown.nodes_of(fault)} takes {longer(fault)}" for fault in found.faults[:NAMED]]
     if len(found.faults) > NAMED:
         slow.append(f"{len(found.faults) - NAMED} more")
     stands = f"Slow: {listed(slow)}." if slow else "Nothing stands out."

@@ -11,7 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from microbench.collectives import operations
-from microbench.collectives.formulas import COLLECTIVES, ITEM
+from microbench.collectives.formulas import COLLECTIVES, ITEM, uneven
+from microbench.collectives.groups import members
 from microbench.gemm import SquareParams
 from microbench.gemm import product as gemm
 from microbench.memory import streams
@@ -35,16 +36,16 @@ def fake():
         yield
 
 
-def seen(monkeypatch) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def seen(monkeypatch) -> list[operations.Buffers]:
     """The buffers that the real call is given: the fake group takes any, so they are looked at here."""
     calls, right = [], operations.call
 
     def watched(*place):
         operate = right(*place)
 
-        def call(into, out_of):
-            calls.append((into, out_of))
-            operate(into, out_of)
+        def call(buffers):
+            calls.append(buffers)
+            operate(buffers)
 
         return call
 
@@ -52,24 +53,47 @@ def seen(monkeypatch) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return calls
 
 
-@pytest.mark.parametrize("dtype", ITEM)
+def build(ctx, name, dtype, size, in_place=False):
+    """The task of an operation over all ranks."""
+    team = ctx.team(members("packed", ctx.ranks.world, 1, ctx.ranks.world, ctx.per_node))
+    return operations.build(ctx, operations.operation(ctx, name, dtype, size, team), team, size, in_place)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float8"])
 @pytest.mark.parametrize(("name", "in_place"), PLACES)
 @pytest.mark.parametrize("size", [1 << 13, 1 << 30])
 def test_buffers_have_the_shapes_that_the_library_asks_for(world, fake, monkeypatch, name, in_place, dtype, size):
     calls = seen(monkeypatch)
     rank = dist.get_rank()
-    task = operations.build(context(free=HBM, rank=rank, world=world), name, dtype, size, in_place)
+    task = build(context(free=HBM, rank=rank, world=world), name, dtype, size, in_place)
     task.prepare(2)
     task.step(1)
-    (into, out_of) = calls[0]
+    into, out_of = calls[0].into, calls[0].out_of
     whole, part = size // ITEM[dtype], size // ITEM[dtype] // world
-    expected = {"all_gather": (whole, part), "reduce_scatter": (part, whole)}.get(name, (whole, whole))
+    expected = {
+        "all_gather": (whole, part), "reduce_scatter": (part, whole), "gather": (0, part), "scatter": (part, 0),
+        "all_to_all_uneven": (world * uneven(world, whole)[rank], whole),
+    }.get(name, (whole, whole))  # fmt: skip
     assert (into.numel(), out_of.numel()) == expected
-    assert into.dtype == out_of.dtype == getattr(torch, dtype)
+    assert into.dtype == out_of.dtype == getattr(torch, operations.STORED.get(dtype, dtype))
     assert into.is_contiguous()
     assert out_of.is_contiguous()
     assert task.operation.bytes == size
-    _assert_placed(into, out_of, name, in_place, rank * part)
+    if all(expected):
+        _assert_placed(into, out_of, name, in_place, rank * part)
+
+
+@pytest.mark.parametrize("name", ["gather", "scatter"])
+def test_the_root_hands_over_a_part_for_each_rank(fake, monkeypatch, name):
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=8)
+    try:
+        calls = seen(monkeypatch)
+        task = build(context(free=HBM, rank=0, world=8), name, "float32", 1 << 20)
+        task.prepare(1)
+        task.step(0)
+        assert [part.numel() for part in calls[0].parts] == [(1 << 20) // 4 // 8] * 8
+    finally:
+        dist.destroy_process_group()
 
 
 def _assert_placed(into, out_of, name, in_place, own):
@@ -88,15 +112,15 @@ def _assert_placed(into, out_of, name, in_place, own):
 
 def test_a_gpu_backend_gets_no_skip_in_place_and_gloo_does(world, fake):
     ctx = context(free=HBM, rank=1, world=world, accelerator=StubAccelerator("nccl"))
-    assert operations.build(ctx, "all_gather", "bfloat16", 1 << 20, in_place=True)
+    assert build(ctx, "all_gather", "bfloat16", 1 << 20, in_place=True)
     ctx = context(free=HBM, rank=1, world=world, accelerator=StubAccelerator("gloo"))
     with pytest.raises(operations.Skip, match="gloo"):
-        operations.build(ctx, "all_gather", "bfloat16", 1 << 20, in_place=True)
+        build(ctx, "all_gather", "bfloat16", 1 << 20, in_place=True)
 
 
 @pytest.mark.parametrize("name", COLLECTIVES)
 def test_a_simulated_cluster_builds_every_operation_on_the_meta_device(name):
-    task = operations.build(context("meta", free=HBM, cache=0, world=1024), name, "bfloat16", 1 << 30, in_place=False)
+    task = build(context("meta", free=HBM, cache=0, world=1024), name, "bfloat16", 1 << 30)
     bus = {rate.name: rate.amount for rate in task.rates}["busbw"]
     assert bus == (1 << 30) * COLLECTIVES[name].factor(1024)
     assert task.rotation == 1
