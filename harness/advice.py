@@ -39,12 +39,3 @@ def advise(width: int, gains: Mapping[int, Interval]) -> Advice:
     to = fit[0] if fit else width
     beside = fit[0] if fit else best
     return Advice(width, to, beside, gains[beside])
-
-
-def line(what: str, advice: Advice) -> str:
-    """'vocabulary 50257 → 50304: +12.3 % [+11.8, +12.9]': speed, with its interval."""
-    value, low, high = (100 * (end - 1) for end in (advice.gain.value, advice.gain.low, advice.gain.high))
-    evidence = f"{value:+.1f} % [{low:+.1f}, {high:+.1f}]"
-    if advice.stays:
-        return f"{what} {advice.width}: keep it; the best other width tried, {advice.beside}: {evidence}"
-    return f"{what} {advice.width} → {advice.to}: {evidence}"

@@ -82,7 +82,7 @@ def _join(a: Measurement, b: Measurement) -> Measurement:
         b.evidence,
         warmup=a.evidence.warmup + b.evidence.warmup,
         settled=a.evidence.settled and b.evidence.settled,
-        width=median_interval(samples).width,
+        width=None if a.evidence.width is None else median_interval(samples).width,  # a search's trials have none
         tainted=a.evidence.tainted + b.evidence.tainted,
         skew_max=_larger(a.evidence, b.evidence),
         flags=tuple(dict.fromkeys(a.evidence.flags + b.evidence.flags)),

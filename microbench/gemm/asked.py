@@ -24,7 +24,7 @@ LEAST = 2**-18  # roundoff that float32 is taken to have: some thousand addition
 WHOLE, ELEMENT = 8, 64
 """Largest errors, in roundoffs: of the whole, against its norm; of an element, against the root mean square
 of its row, its column or the whole. Found over the tiny models in float32, bfloat16 and float16 on CPU: at
-most 2.5 and 30. A part of a sum left out is 1 / roundoff of them: 256 in bfloat16."""
+most 2.8 and 21. A part of a sum left out is 1 / roundoff of them: 256 in bfloat16."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ itself, and the layer really run.
 
 One cell that is asked for stands for one cell a part (`harness.models.parts`) and `layer`. A
 measurement's params give the part's shape and `times`, how often a layer does it: the sum of times ×
-duration over all parts is what the layer's own duration is held against.
+duration over all parts is what the layer's own duration is held against. Rates count the FLOP of a causal
+kernel, half of attention's square and its diagonal, and no recomputation.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.advice import MARGIN, advise, line
+from harness.advice import MARGIN, advise
 from harness.statistics import Interval
 
 
@@ -18,15 +18,13 @@ def test_the_narrowest_of_the_best_is_advised():
     }
     advice = advise(50257, gains)
     assert advice.to == 50304
-    assert line("vocabulary", advice) == "vocabulary 50257 → 50304: +12.3 % [+11.8, +12.9]"
+    assert advice.gain == gains[50304]
 
 
 def test_what_is_not_clear_is_no_advice():
     advice = advise(4096, {4097: Interval(0.88, 0.87, 0.89), 4352: Interval(1.02, 0.99, 1.05)})
     assert advice.stays
-    assert line("hidden width", advice) == (
-        "hidden width 4096: keep it; the best other width tried, 4352: +2.0 % [-1.0, +5.0]"
-    )
+    assert advice.beside == 4352
 
 
 def test_nothing_measured_is_an_error():

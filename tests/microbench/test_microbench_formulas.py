@@ -18,7 +18,7 @@ from microbench.collectives.formulas import COLLECTIVES, ITEM, ROOT, partner, un
 from microbench.gemm import SquareParams
 from microbench.memory.streams import StreamParams
 
-RATES = ("busbw", "flops", "bandwidth", "time", "gemm_slowdown")
+RATES = ("busbw", "flops", "bandwidth", "time", "gemm_slowdown", "gain")
 
 RANKS = st.integers(2, 4096)
 
@@ -130,7 +130,7 @@ def test_a_collective_needs_two_ranks_and_a_known_type():
 def test_only_gathering_and_scattering_have_two_placements():
     known = registry.load(BENCHMARKS)
     placed = {name for name, entry in known.items() if "in_place" in entry.params.__struct_fields__}
-    assert placed == {"collectives.all_gather", "collectives.reduce_scatter"}
+    assert placed == {"collectives.all_gather", "collectives.reduce_scatter", "collectives.nccl_tests"}
 
 
 def test_a_working_set_holds_a_block_of_each_array():

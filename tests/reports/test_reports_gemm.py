@@ -143,7 +143,7 @@ def test_advice_is_a_gain_beyond_its_interval() -> None:
     [cell] = cells([rule(1.25)])
     assert rules.advice(cell) == "Vocabulary 50,257 → 50,304: +25.0\u00a0% [+22.5, +27.5]"
     [cell] = cells([rule(1.001)])
-    assert rules.advice(cell) == "Vocabulary 50,257: no gain beyond its interval at 1 wider one"
+    assert rules.advice(cell) == "Vocabulary 50,257: keep it; the best other, 50,304: +0.1\u00a0% [−1.9, +2.1]"
     [cell] = cells([rule(1.25, samples=3)])
     assert rules.advice(cell) == "Vocabulary 50,257: 3 samples of each, too few for advice"
     table = written(subject(rule(1.25))).tables[0]

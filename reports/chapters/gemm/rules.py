@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.advice import MARGIN, advise
 from harness.statistics import Interval
 from harness.summary import Cell, Figure
 from reports.model import Column, Group, Table, Text
-from reports.numbers import GAP, NO_INTERVAL, shown
-from reports.reading import best, figures_of
+from reports.numbers import GAP, NO_INTERVAL, percent, shown
+from reports.reading import figures_of
 from reports.subject import Subject, how_known, interval_title
 from reports.text import clean, counted, sentence
 
@@ -32,8 +33,9 @@ def tables(subject: Subject, cells: Sequence[Cell]) -> list[Table]:
     groups = tuple(Group(_title(cell), _rows(cell)) for cell in judged)
     caption = (
         "Sizing rules: a width as asked, and wider ones that do its work and their padding besides, measured in turns. "
-        "Gain: how much faster the whole is than at the width as asked; the advice is the width of the greatest gain "
-        "whose interval leaves out zero, of several that were tried, and each interval is for its own width only. "
+        "Gain: how much faster the whole is than at the width as asked. The advice is the narrowest width that is "
+        f"faster by more than {percent(MARGIN)} beyond its interval and not clearly slower than the fastest; each "
+        "interval is for its own width only. "
         f"{sentence(how_known(figures))}"
     )
     return [Table(subject.identifier("sizing-rules"), caption, columns, groups)]
@@ -45,15 +47,12 @@ def advice(cell: Cell) -> str:
     gains = figures_of([cell], "gain")
     fewest = min(len(launch) for figure in gains for launch in figure.samples)
     if fewest < FEWEST:
-        return sentence(f"{what} {width}: {counted(fewest, 'sample')} of each, too few for advice").removesuffix(".")
-    better = [figure for figure in gains if figure.interval.low > 1]
-    if not better:
-        return sentence(
-            f"{what} {width}: no gain beyond its interval at {counted(len(gains), 'wider one')}"
-        ).removesuffix(".")
-    top = best(better)
-    text, interval = gained(top.interval)
-    return sentence(f"{what} {width} → {_count(top.own.get('to'))}: {text} {interval}").removesuffix(".")
+        return sentence(f"{what} {width}: {counted(fewest, 'sample')} of each, too few for advice")[:-1]
+    found = advise(int(cell.params.get("width") or 0), {int(f.own.get("to") or 0): f.interval for f in gains})
+    text, interval = gained(found.gain)
+    if found.stays:
+        return sentence(f"{what} {width}: keep it; the best other, {_count(found.beside)}: {text} {interval}")[:-1]
+    return sentence(f"{what} {width} → {_count(found.to)}: {text} {interval}")[:-1]
 
 
 def gained(ratio: Interval) -> tuple[str, str]:
