@@ -39,7 +39,7 @@ from microbench.memory.streams import build as stream
 
 RANKS, TRIALS, SLOWER = 4, 20, 1.2
 FOUND, ALARMS = 19, 1  # of TRIALS: at least, at most
-SWAP = 4 << 20  # B
+SWAP, LAUNCHES = 256 << 10, 3  # B each way, maps whose samples are put together, as those of launches are
 MANY = 64  # ranks of the maps that are put together from real samples
 PRODUCTS, STREAMS, SAMPLES = (96, 128, 160, 192), ("copy", "scale", "triad"), 60
 WARMUP = 10  # operations
@@ -96,8 +96,10 @@ def _longer(step: Step) -> Step:
 
 def swaps(ctx: Context, slow: Slow) -> tuple[Sequence[tuple[int, int]], np.ndarray]:
     """Pairs, and (pairs, samples) of one map."""
-    made = pairwise(replace(ctx, meter=Slowed(ctx.meter, slow)), PairwiseParams(size=SWAP, ranks=RANKS, alone=True))[0]
-    return made.pairs, np.reshape(made.samples, (len(made.pairs), -1))
+    params, ctx = PairwiseParams(size=SWAP, ranks=RANKS, alone=True), replace(ctx, meter=Slowed(ctx.meter, slow))
+    made = [pairwise(replace(ctx, seed=launch), params)[0] for launch in range(LAUNCHES)]
+    pairs = made[0].pairs
+    return pairs, np.concatenate([np.reshape(one.samples, (len(pairs), -1)) for one in made], axis=1)
 
 
 def named(found: Findings) -> list[Where]:
@@ -110,7 +112,7 @@ def maps(ctx: Context, say: Callable[[str], None]) -> Iterator[Row]:
     rows = list[np.ndarray]()
 
     def find(what: str, trial: int, slow: Slow) -> Findings:
-        pairs, samples = swaps(replace(ctx, seed=trial), slow)
+        pairs, samples = swaps(ctx, slow)
         found = slow_pairs(pairs, samples, RANKS)
         say(f"{what}, trial {trial + 1} of {TRIALS}: {', '.join(fault.label for fault in found.faults) or 'nothing'}")
         rows.extend(samples / np.median(samples) if what == "pair map, healthy" else [])

@@ -71,7 +71,7 @@ def test_without_a_budget_there_is_one_pass() -> None:
 
 def test_joined_visits_keep_every_sample_and_count_both() -> None:
     def taken(samples: tuple[float, ...], tainted: int) -> Measurement:
-        evidence = Evidence(warmup=5, tainted=tainted, skew_max=samples[0])
+        evidence = Evidence(warmup=5, width=0.5, tainted=tainted, skew_max=samples[0])
         return Measurement(
             "time.isolated", Unit.SECOND, Better.LOWER, samples, Origin.MEASURED, Cadence.ISOLATED, evidence=evidence
         )
@@ -80,3 +80,27 @@ def test_joined_visits_keep_every_sample_and_count_both() -> None:
     assert both.samples == (3.0, 1.0, 2.0)
     assert (both.evidence.warmup, both.evidence.tainted, both.evidence.skew_max) == (10, 3, 3.0)
     assert both.evidence.width == 0.5
+
+
+def test_pairs_keep_equal_shares_and_trials_draw_no_further_visits() -> None:
+    def taken(samples: tuple[float, ...], pairs: tuple[tuple[int, int], ...]) -> Measurement:
+        return Measurement(
+            "time.isolated", Unit.SECOND, Better.LOWER, samples, Origin.MEASURED, Cadence.ISOLATED, pairs=pairs
+        )
+
+    pairs = ((0, 1), (0, 2))
+    (both,) = joined((taken((1.0, 2.0, 3.0, 4.0), pairs),), (taken((5.0, 6.0), pairs),))
+    assert both.samples == (1.0, 2.0, 5.0, 3.0, 4.0, 6.0)
+    assert both.evidence.width is None
+    (other,) = joined((taken((1.0, 2.0), ((0, 1),)),), (taken((5.0, 6.0), pairs),))
+    assert other.samples == (5.0, 6.0)
+
+
+def test_measurements_of_one_cell_are_told_apart_by_their_parameters() -> None:
+    def taken(m: int, sample: float) -> Measurement:
+        return Measurement(
+            "trial.streaming", Unit.SECOND, Better.LOWER, (sample,), Origin.MEASURED, params={"m": m}
+        )  # fmt: skip
+
+    kept = joined((taken(1, 1.0), taken(2, 2.0)), (taken(2, 3.0), taken(3, 4.0)))
+    assert {m.params["m"]: m.samples for m in kept} == {1: (1.0,), 2: (2.0, 3.0), 3: (4.0,)}
