@@ -16,9 +16,9 @@ from time import perf_counter
 
 import torch
 import torch.distributed as dist
-from common import Row, abba, median, row, show, wants_json
+from common import Row, abba, median, row
 from place import context, cores
-from ranks import is_rank, start
+from ranks import table
 from torch.utils.benchmark import Timer
 
 from harness.records import Cadence
@@ -85,16 +85,5 @@ def rank() -> list[Row]:
     return rows
 
 
-def main() -> int:
-    as_json = wants_json(__doc__)
-    if not is_rank():
-        return start(RANKS)
-    rows = rank()
-    if dist.get_rank() == 0:
-        show("collectives: our isolated median / another harness's", rows, as_json)
-    dist.destroy_process_group()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(table(__doc__, "collectives: our isolated median / another harness's", RANKS, rank))

@@ -1,4 +1,4 @@
-"""Starts this script once more for each rank of a gloo group on this machine: for the scripts beside this one."""
+"""A script that measures on a few gloo ranks of this machine: it starts itself once more for each of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,22 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+
+import torch.distributed as dist
+from common import Row, show, wants_json
+
+
+def table(description: str | None, title: str, ranks: int, measure: Callable[[], list[Row]]) -> int:
+    """Run `measure` on every rank and show the first one's rows; the exit code."""
+    as_json = wants_json(description)
+    if not is_rank():
+        return start(ranks)
+    rows = measure()
+    if dist.get_rank() == 0:
+        show(title, rows, as_json)
+    dist.destroy_process_group()
+    return 0
 
 
 def is_rank() -> bool:

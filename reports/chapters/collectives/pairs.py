@@ -15,6 +15,9 @@ from reports.subject import Subject, how_known
 from reports.text import sentence
 
 
+SHORT = 64 << 10  # B: messages up to this size say how long a path is, longer ones how wide
+
+
 def sections(subject: Subject, cells: Sequence[Cell]) -> tuple[list[Picture], list[Table]]:
     """A map for each cell, and one table of what was found in all of them."""
     times = [figure for figure in figures_of(cells, "time") if len(figure.pairs) > 1]
@@ -37,10 +40,11 @@ def findings(subject: Subject, figure: Figure) -> Findings:
 def _map(subject: Subject, figure: Figure, said: Findings) -> Picture:
     size = size_of(figure.params) or 0.0
     name = subject.identifier(f"pairs-{say_all(figure.params)}")
-    svg, alt = heatmap(name, figure, said, subject.ranks_per_node)
+    latency = size <= SHORT
+    svg, alt = heatmap(name, figure, said, subject.ranks_per_node, latency)
     ringed = f" Ringed: {', '.join(fault.label for fault in said.faults)}." if said.faults else ""
     caption = (
-        f"Every pair of ranks swaps {show_size(size)}, both ways at once: bandwidth of one way.{ringed} "
+        f"Every pair of ranks swaps {show_size(size)}, both ways at once: {'time' if latency else 'bandwidth of one way'}.{ringed} "
         f"{sentence(how_known([figure]))}"
     )
     return Picture(name, svg, caption, alt)
