@@ -65,6 +65,25 @@ def check_settings(settings: Mapping[str, object], benchmarks: Sequence[Benchmar
             raise UsageError(f"--set {key}: no chosen benchmark has this parameter.{hint} Known: {', '.join(known)}.")
 
 
+def own_values(
+    settings: Mapping[str, Sequence[str]], benchmark: Benchmark, chosen: Sequence[Benchmark]
+) -> dict[str, list[str]]:
+    """The settings as one of several chosen benchmarks takes them: a word that it does not accept, and
+    another one does, is left to that one. What nobody accepts stays, to be refused."""
+
+    def foreign(key: str, value: str) -> bool:
+        others = (_accepts(other, key, value) for other in chosen)
+        return _accepts(benchmark, key, value) is False and any(others)
+
+    return {key: [value for value in values if not foreign(key, value)] for key, values in settings.items()}
+
+
+def _accepts(benchmark: Benchmark, key: str, value: str) -> bool | None:
+    """Whether a parameter that must be one of several words may be this one; None where it may be others."""
+    accepted = getattr(types(benchmark).get(key), "values", None)
+    return None if accepted is None else value in accepted
+
+
 def expand(benchmark: Benchmark, grid: Grid) -> list[Planned]:
     """Cells of one benchmark: the grid crossed, each cell's parameters checked and complete."""
     names = [name for name in grid if name in fields(benchmark.params)]

@@ -51,7 +51,7 @@ def make(
     world = widest(cluster, settings.get("ranks", ()))
     cells: dict[str, Planned] = {}
     for benchmark in chosen:
-        for grid in _grids(suite, cluster, benchmark, settings):
+        for grid in _grids(suite, cluster, benchmark, parameters.own_values(settings, benchmark, chosen)):
             placed = placement.grids(grid, world) if "ranks" in parameters.fields(benchmark.params) else [grid]
             cells |= {cell.label: cell for one in placed for cell in parameters.expand(benchmark, one)}
     if not cells:
@@ -87,6 +87,8 @@ def _grids(
     suite does not list runs with the settings alone."""
     entries = [c for c in suite.cells if benchmark.name in c.benchmarks and (not c.on or cluster.accelerator in c.on)]
     own = {key: value for key, value in settings.items() if key in parameters.fields(benchmark.params)}
+    if any(not value for value in own.values()):
+        return []  # none of the values is for this one, and others take them
     if not entries:
         return [dict(own)] if own else []
     return [{**entry.grid, **own} for entry in entries]

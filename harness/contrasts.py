@@ -28,7 +28,6 @@ PRIOR = 8.0  # suspects that this assumption weighs as much as
 MOST = 20.0  # suspects that their own spread counts for at most: the tails stay heavier than a normal's
 EFFICIENCY = 0.37  # of the median absolute deviation: so many of its values are worth one of Student's
 SHARED = 0.75  # of a group's paths in each class, at least, show half its effect or more
-RANKED = 5  # samples from which ranks can be rare enough to say something, even of two paths
 
 Kind = Literal["rank", "rank inside", "rank outside", "node inside", "node outside", "rail", "pair"]
 Index = NDArray[np.intp]
@@ -164,8 +163,6 @@ def judge(tests: Contrasts, families: Sequence[Index]) -> Verdict:
 def chance(found: Sequence[Part], shift: float = 0.0) -> float:
     """p-value of the rank sum over all classes, were the group slower by `shift`."""
     samples = found[0].of.own.shape[1]
-    if samples < RANKED:
-        return 0.0
     fewer = sum(part.fewer(shift) for part in found)
     own, others = (samples * np.array(counts) for counts in zip(*(part.counts for part in found), strict=True))
     if len(found) == 1:
@@ -194,7 +191,7 @@ def _of_paths(one: Class) -> tuple[Array, ...]:
     effect = one.ordered[place] - (middle[0] + middle[1]) / 2
     size = np.full(count, 1 / (1 + _of_median(count - 1)))
     fewer = _larger(one.pool, one.own).sum(axis=1) - samples**2 / 2
-    by_chance = rank_sum_tail(fewer, samples, (count - 1) * samples) if samples >= RANKED else np.zeros(count)
+    by_chance = rank_sum_tail(fewer, samples, (count - 1) * samples)
     return effect, one.noise / size, size / (one.noise + HEALTHY**2), by_chance, np.ones(count)
 
 

@@ -22,6 +22,7 @@ from harness.statistics import Interval
 from harness.tails import Array, discoveries
 
 DISCOVERY = 0.02  # of what is named, at most this share is expected to be healthy; and of maps without fault
+ALIKE = 0.55  # of neighbouring samples on one side of the median, at most, where they know nothing of each other
 FEWEST = 3  # samples of each: of two, a median cannot tell one disturbed sample from a slow path
 CROWD = 0.1  # of a class: more slow pairs than that, with nothing in common, are no outliers
 TWO_SLOW = 6  # ranks from which most pairs of a healthy rank are healthy with two slow ones about
@@ -79,7 +80,7 @@ def slow_pairs(pairs: Sequence[tuple[int, int]], samples: ArrayLike, per_node: i
     samples: (P, k) times in s. Raises ValueError for times that are not positive.
     """
     ends = np.asarray(pairs, dtype=np.intp).reshape(-1, 2)
-    logs = _logs(samples, len(ends))
+    logs = _independent(_logs(samples, len(ends)))
     if logs.shape[1] < FEWEST:
         return _TOO_FEW
     inside, rail = _alike(ends // per_node), _alike(ends % per_node)
@@ -100,7 +101,7 @@ def slow_ranks(medians: ArrayLike) -> Findings:
     logs = _logs(table, ranks)
     if logs.shape[1] < FEWEST:
         return _TOO_FEW
-    logs = logs - np.median(logs, axis=0)
+    logs = _independent(logs - np.median(logs, axis=0))
     found = _search(logs, np.zeros(ranks, dtype=np.intp), [], "rank", [(rank,) for rank in range(ranks)])
     notes = {
         1: ("One rank: there is nothing to compare it with.",),
@@ -115,6 +116,24 @@ def _logs(samples: ArrayLike, rows: int) -> Array:
         raise ValueError(f"times must be positive, in one row for each of {rows}; got the shape {table.shape}")
     logs: Array = np.log(table)
     return logs
+
+
+def _independent(logs: Array) -> Array:
+    """Medians of as many successive samples as what disturbs them lasts, at least FEWEST of each path.
+
+    Samples that are taken in a row share a busy moment, and ten of them then say no more than one. It shows
+    in neighbours that lie on the same side of their path's median more often than half the time
+    (Wald & Wolfowitz's runs, Ann. Math. Stat. 11, 1940), counted over all paths.
+    """
+    count, made = logs.shape[1], logs
+    for length in range(1, count // FEWEST + 1):
+        whole = logs[:, count % length :].reshape(len(logs), -1, length)
+        made = np.median(whole, axis=2)
+        side = np.sign(made - np.median(made, axis=1, keepdims=True))
+        near = side[:, 1:] * side[:, :-1]
+        if (near > 0).sum() <= ALIKE * np.abs(near).sum():
+            break
+    return made
 
 
 def _alike(column: Index) -> Mask:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
-from bench.parameters import complete, expand, parse_settings
+from bench.parameters import complete, expand, own_values, parse_settings
 from harness.errors import UsageError
 from harness.records import Struct
 from harness.registry import Benchmark
 from harness.units import Bytes
+
+
+class NarrowParams(Struct, frozen=True):
+    dtype: Literal["float32"] = "float32"
+
+
+class WideParams(Struct, frozen=True):
+    dtype: Literal["float32", "float8"] = "float32"
 
 
 class OddParams(Struct, frozen=True):
@@ -39,3 +49,12 @@ def test_a_grid_is_crossed_and_foreign_keys_are_left_to_others() -> None:
 
 def test_settings_sweep_over_commas() -> None:
     assert parse_settings(["size=1KiB, 1MiB", "op=copy"]) == {"size": ["1KiB", "1MiB"], "op": ["copy"]}
+
+
+def test_a_word_that_only_another_benchmark_accepts_is_left_to_it() -> None:
+    narrow = Benchmark("narrow.one", 1, NarrowParams, lambda context, params: [], "", "device", "rate")
+    wide = Benchmark("wide.one", 1, WideParams, lambda context, params: [], "", "device", "rate")
+    settings = {"dtype": ["float32", "float8", "float31"]}
+    assert own_values(settings, narrow, [narrow, wide]) == {"dtype": ["float32", "float31"]}
+    assert own_values(settings, wide, [narrow, wide]) == settings
+    assert own_values(settings, narrow, [narrow]) == settings

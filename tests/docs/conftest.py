@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-SMALL = ["--only", "gemm", "--set", "m=64,96", "--set", "dtype=float32", "--budget", "2s", "--no-report"]
+SMALL = [
+    "--only", "gemm.square", "--only", "collectives.all_reduce", "--set", "m=64,96", "--set", "dtype=float32",
+    "--set", "size=1KiB..64KiB*4", "--budget", "4s", "--no-report",
+]  # fmt: skip
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -77,7 +77,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, example_run: Path) -> Path:
 
 
 COMMANDS = {
-    "bench run": "bench run --only gemm --set m=64 --set dtype=float32,float8 --budget 2s --out other",
+    "bench run": "bench run --only gemm.square --set m=64 --set dtype=float32,float8 --budget 2s --out other",
     "bench run --dry-run": "bench run --cluster mi300x --dry-run",
     "bench show": "bench show RUN",
     "bench list": "bench list",

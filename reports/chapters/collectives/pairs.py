@@ -14,7 +14,6 @@ from reports.reading import figures_of, say_all, size_of
 from reports.subject import Subject, how_known
 from reports.text import sentence
 
-
 SHORT = 64 << 10  # B: messages up to this size say how long a path is, longer ones how wide
 
 
@@ -42,9 +41,10 @@ def _map(subject: Subject, figure: Figure, said: Findings) -> Picture:
     name = subject.identifier(f"pairs-{say_all(figure.params)}")
     latency = size <= SHORT
     svg, alt = heatmap(name, figure, said, subject.ranks_per_node, latency)
+    what = "time" if latency else "bandwidth of one way"
     ringed = f" Ringed: {', '.join(fault.label for fault in said.faults)}." if said.faults else ""
     caption = (
-        f"Every pair of ranks swaps {show_size(size)}, both ways at once: {'time' if latency else 'bandwidth of one way'}.{ringed} "
+        f"Every pair of ranks swaps {show_size(size)}, both ways at once: {what}.{ringed} "
         f"{sentence(how_known([figure]))}"
     )
     return Picture(name, svg, caption, alt)
