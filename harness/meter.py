@@ -1,9 +1,9 @@
 """Takes blocks of real work: the timed loops, and the agreement of ranks between them.
 
 Inside a timed region there is the operation and nothing else: operand sets are readied before, ranks
-exchange results after, the garbage collector rests. Group operations start from an alignment (a one
-element all-reduce on the same queue), and the time each rank waits in it gives the arrival skew
-without any clock being compared between hosts: the last to arrive waits least.
+exchange results after, the garbage collector rests. Group operations start from an alignment
+(`Team.align`), and the time each rank waits in it gives the arrival skew without any clock being compared
+between hosts: the last to arrive waits least.
 """
 
 from __future__ import annotations
