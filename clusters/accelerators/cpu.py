@@ -21,7 +21,10 @@ from harness.records import FoundDevice
 if TYPE_CHECKING:
     import torch
 
-GLOO_BY_TYPE = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all", "reduce", "gather", "scatter")
+GLOO_BY_TYPE = (
+    "all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all", "all_to_all_uneven", "reduce", "gather",
+    "scatter",
+)  # fmt: skip
 """Operations for which gloo dispatches on the element type. What that means, tried with torch 2.13 on
 two ranks, results checked:
 
