@@ -10,6 +10,7 @@ named once, not as n - 1 slow pairs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,6 @@ from harness.statistics import Interval
 from harness.tails import Array, discoveries
 
 DISCOVERY = 0.02  # of what is named, at most this share is expected to be healthy; and of maps without fault
-ALIKE = 0.55  # of neighbouring samples on one side of the median, at most, where they know nothing of each other
 FEWEST = 3  # samples of each: of two, a median cannot tell one disturbed sample from a slow path
 CROWD = 0.1  # of a class: more slow pairs than that, with nothing in common, are no outliers
 TWO_SLOW = 6  # ranks from which most pairs of a healthy rank are healthy with two slow ones about
@@ -101,7 +101,7 @@ def slow_ranks(medians: ArrayLike) -> Findings:
     logs = _logs(table, ranks)
     if logs.shape[1] < FEWEST:
         return _TOO_FEW
-    logs = _independent(logs - np.median(logs, axis=0))
+    logs = logs - np.median(logs, axis=0)
     found = _search(logs, np.zeros(ranks, dtype=np.intp), [], "rank", [(rank,) for rank in range(ranks)])
     notes = {
         1: ("One rank: there is nothing to compare it with.",),
@@ -130,8 +130,8 @@ def _independent(logs: Array) -> Array:
         whole = logs[:, count % length :].reshape(len(logs), -1, length)
         made = np.median(whole, axis=2)
         side = np.sign(made - np.median(made, axis=1, keepdims=True))
-        near = side[:, 1:] * side[:, :-1]
-        if (near > 0).sum() <= ALIKE * np.abs(near).sum():
+        near = (side[:, 1:] * side[:, :-1]).ravel()
+        if near.sum() <= 2 * math.sqrt(np.abs(near).sum()):  # two standard errors of as many coins
             break
     return made
 

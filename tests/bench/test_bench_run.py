@@ -68,7 +68,7 @@ def test_what_cannot_be_measured_is_a_skip_with_its_reason(bench, tmp_path: Path
         "--set",
         "dtype=float8,float32",
         "--budget",
-        "5s",
+        "30s",
         "--no-report",
     )
     outcomes = {record.params["dtype"]: record.outcome for record in store.read(only_run(tmp_path)).records}
