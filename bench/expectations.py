@@ -47,12 +47,14 @@ def _model(cluster: Cluster, trace: Trace) -> CurveModel:
 
 def _expected(cluster: Cluster, trace: Trace, ends: tuple[float, float]) -> Expectation:
     """From the model of the declared hardware. Its latencies are good inside a node only."""
-    params, held = trace.params, cluster.node.devices
+    params = trace.params
     placement: Placement = "rail" if params.get("placement") == "rail" else "packed"
     ranks, groups = int(params["ranks"] or 0), int(params.get("groups") or 1)
     name, timing = trace.benchmark.partition(".")[2], datasheet.timing(cluster)
+    cpu = cluster.accelerator == "cpu"  # where any number of ranks share the one device
+    world, held = (ranks * groups,) * 2 if cpu else (cluster.devices, cluster.node.devices)
     try:
-        nodes = nodes_of(members(placement, ranks, groups, cluster.devices, held)[0], held)
+        nodes = nodes_of(members(placement, ranks, groups, world, held)[0], held)
         small, large = (
             timing(Operation("collective", name, str(params["dtype"]), size, ranks=ranks, nodes=nodes, groups=groups))
             for size in ends

@@ -99,6 +99,16 @@ class TestHealthy:
         )
         assert alarms <= 1
 
+    @pytest.mark.parametrize("ranks", [3, 4, 8])
+    def test_samples_that_share_a_busy_moment_are_no_fault(self, ranks: int) -> None:
+        """Ten passes of three samples, each pass of a pair 15 % faster or slower than the last."""
+        alarms = 0
+        for seed in range(TRIALS):
+            fabric, rng = Fabric(every(ranks), ranks, seed, samples=30), np.random.default_rng(seed)
+            fabric.times *= np.repeat(rng.lognormal(0, 0.15, (len(fabric.pairs), 10)), 3, axis=1)
+            alarms += bool(fabric.find().faults)
+        assert alarms <= ALLOWED
+
     def test_a_difference_within_the_margin_is_no_fault_however_sure(self) -> None:
         fabric = Fabric(every(8), 8, seed=1, samples=400)
         assert not fabric.slow(fabric.of_rank(3), 1.04).find().faults
