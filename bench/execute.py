@@ -13,13 +13,13 @@ from typing import Literal
 
 import msgspec
 
-from bench import catalog, supervise
+from bench import catalog, scratch, supervise
 from bench.plan import Group, Plan
 from bench.progress import Progress
 from clusters.launchers.torchrun import torchrun
 from harness.errors import CannotRun
 from harness.files import write_atomically
-from harness.job import Began, Event, Job, Measured, Started, read_reports
+from harness.job import Began, Event, Job, Measured, Said, Started, read_reports
 from harness.records import SCHEMA, Failed, Incomplete, Record
 from harness.store import Planned, Store
 from harness.units import show_size
@@ -53,6 +53,7 @@ class Execution:
     simulated: bool = False
     finished: frozenset[tuple[str, int]] = frozenset()
     budget: float | None = None
+    scratch: str = ""  # folder given for what cells write; empty: the run's own
     problems: list[str] = field(default_factory=list)
     _start_up: float = 5.0  # s from start to the first event; then as the last launch took
 
@@ -134,6 +135,8 @@ class Execution:
                 case Began(cell, passing):
                     launch.current = cell
                     self.progress.began(job.cells[cell], launch.number, passing)
+                case Said(text):
+                    self.progress.said(text)
                 case Measured(cell, record):
                     launch.current = None
                     launch.done.add(job.cells[cell].label)
@@ -141,7 +144,8 @@ class Execution:
                     self.progress.measured(record)
 
         silence = job.timeout + START_UP + 4 * job.policy.cap
-        return supervise.run(argv, environment, job, folder, silence, handle)
+        with scratch.made(job.scratch):
+            return supervise.run(argv, environment, job, folder, silence, handle)
 
     def _explain(self, launch: _Launch, job: Job, folder: Path, ended: str) -> bool:
         """Record why a launch ended early; True where the run must stop."""
@@ -203,6 +207,7 @@ class Execution:
             budget=None if self.simulated else budget,
             timing="costmodels.datasheet:timing" if self.simulated else "",
             assumptions="costmodels.datasheet:assumptions" if self.simulated else "",
+            scratch="" if self.simulated else str(scratch.of_run(self.store.path, self.scratch)),
         )
 
 

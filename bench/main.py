@@ -92,6 +92,7 @@ def _run(commands: Commands[argparse.ArgumentParser]) -> None:
     add("--launches", type=int, help="fresh starts of all ranks; default: the suite's")
     add("--seed", type=int, help="of the order of cells and of the data; default: drawn, and recorded")
     add("--out", default=RUNS, metavar="DIR", help=f"folder of runs (default: {RUNS})")
+    add("--scratch", default="", metavar="DIR", help="folder on the disk to measure; default: the run's own folder")
     add("--resume", metavar="RUN", help="finish an earlier run; no finished cell is measured again")
     add("--simulate", action="store_true", help="model the declared cluster; every number is 'modelled'")
     add("--dry-run", action="store_true", help="print every cell, its argv and environment; measure nothing")

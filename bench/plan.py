@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench import catalog, parameters, placement
 from bench.suites import Suite
-from bench.world import World, device_world, holding, widest
+from bench.world import World, device_world, holding, host_world, widest
 from harness import registry
 from harness.errors import UsageError
 from harness.hardware import Cluster
@@ -68,12 +68,18 @@ def of_cells(suite: Suite, cluster: Cluster, cells: Sequence[Planned]) -> Plan:
         scopes.setdefault(registry.find(cell.benchmark, known).scope, []).append(cell)
     worlds: dict[World, list[Planned]] = {}
     for scope, held in scopes.items():
-        world = device_world(cluster) if scope == "device" else holding(cluster, held)
-        worlds.setdefault(world, []).extend(held)
+        worlds.setdefault(_world(scope, cluster, held), []).extend(held)
     groups = tuple(
         Group(f"{world.ranks}-ranks", world, tuple(held)) for world, held in sorted(worlds.items(), key=_size)
     )
     return Plan(suite, cluster, groups, known)
+
+
+def _world(scope: str, cluster: Cluster, cells: Sequence[Planned]) -> World:
+    """The world that cells of one scope need."""
+    if scope == "group":
+        return holding(cluster, cells)
+    return device_world(cluster) if scope == "device" else host_world(cluster)
 
 
 def _size(entry: tuple[World, object]) -> int:

@@ -23,6 +23,8 @@ PLAIN_EVERY = 10.0  # s
 class Progress(Protocol):
     def began(self, cell: Planned, launch: int, passing: int) -> None: ...
 
+    def said(self, text: str) -> None: ...
+
     def measured(self, record: Record) -> None: ...
 
 
@@ -30,6 +32,9 @@ class Silent:
     """For --json: standard output belongs to the document."""
 
     def began(self, cell: Planned, launch: int, passing: int) -> None:
+        return
+
+    def said(self, text: str) -> None:
         return
 
     def measured(self, record: Record) -> None:
@@ -83,6 +88,11 @@ class Plain:
     def began(self, cell: Planned, launch: int, passing: int) -> None:
         return
 
+    def said(self, text: str) -> None:
+        if time.monotonic() - self._said >= PLAIN_EVERY:
+            self._said = time.monotonic()
+            print(f"[{len(self._count.done)}/{self._count.cells}] {clean(text)}", file=sys.stderr)
+
     def measured(self, record: Record) -> None:
         self._count.add(record)
         calm = isinstance(record.outcome, (Ok, Skipped))
@@ -122,6 +132,9 @@ class Live:
         again = f" (again, pass {passing})" if passing > 1 else ""
         text = f"{label(cell.benchmark, cell.params)}{again}{self._last}"
         self._bar.update(self._task, description=text, left=self._count.left())
+
+    def said(self, text: str) -> None:
+        self._bar.update(self._task, description=clean(text), left=self._count.left())
 
     def measured(self, record: Record) -> None:
         self._count.add(record)

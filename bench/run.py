@@ -12,7 +12,7 @@ from types import FrameType
 
 import msgspec
 
-from bench import dry_run, parameters, plan, quantities, suites
+from bench import dry_run, parameters, plan, quantities, scratch, suites
 from bench.execute import Ending, Execution
 from bench.output import emit
 from bench.plan import Plan
@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
         return dry_run.print_plan(asked, args.json, _budget(args, asked), args.simulate)
     if not args.simulate:
         refuse_other_hardware(asked)
+        scratch.check(args.scratch)
     held = _open(args, asked)
     info = store.read_info(held.path)
     ending, problems = _execute(args, asked, held, info)
@@ -130,7 +131,7 @@ def _execute(
     with ExitStack() as stack:
         progress = _progress(args.json, total, budget, asked, stack)
         execution = Execution(
-            asked, held, progress, info.seed, ("bench", *sys.argv[1:]), info.simulated, finished, budget
+            asked, held, progress, info.seed, ("bench", *sys.argv[1:]), info.simulated, finished, budget, args.scratch
         )  # fmt: skip
         stack.enter_context(_Termination())
         try:

@@ -69,6 +69,11 @@ def device_world(cluster: Cluster) -> World:
     return _world(cluster.nodes, 1)
 
 
+def host_world(cluster: Cluster) -> World:
+    """One process on every node, with every core: it starts others as it needs them."""
+    return _world(cluster.nodes, 1)
+
+
 def _world(nodes: int, ranks_per_node: int) -> World:
     return World(nodes, ranks_per_node, max(1, _cores() // ranks_per_node))
 

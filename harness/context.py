@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.accelerator import Accelerator, Operation
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
 BOTH = (Cadence.ISOLATED, Cadence.STREAMING)
 
 
+def _silently(_: str) -> None:
+    return
+
+
 @dataclass(frozen=True)
 class Context:
-    """One rank's place in a launch. `seed` is the same on all ranks; per_node: ranks on each node."""
+    """One rank's place in a launch. `seed` is the same on all ranks; per_node: ranks on each node. scratch: a
+    folder for what is written, gone after the launch; None where nothing may be (a simulated cluster). say: tells
+    the user what a cell is at that takes long, and that it is alive."""
 
     accelerator: Accelerator
     ranks: Ranks
@@ -32,6 +39,8 @@ class Context:
     arena: Arena
     seed: int
     per_node: int
+    scratch: Path | None = None
+    say: Callable[[str], None] = _silently
 
     @property
     def device(self) -> torch.device:

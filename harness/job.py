@@ -44,6 +44,7 @@ class Job(Struct, frozen=True):
     budget: float | None = None  # s, for this launch
     timing: str = ""
     assumptions: str = ""
+    scratch: str = ""  # folder for what cells write; the parent makes and removes it
 
     @property
     def world(self) -> int:
@@ -70,7 +71,13 @@ class Started(Struct, frozen=True, tag="started", tag_field="event"):
     provenance: Provenance
 
 
-Event = Started | Began | Measured
+class Said(Struct, frozen=True, tag="said", tag_field="event"):
+    """What a cell that takes long is at; a sign of life."""
+
+    text: str
+
+
+Event = Started | Began | Measured | Said
 
 
 class RankReport(Struct, frozen=True):

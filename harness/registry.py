@@ -26,13 +26,15 @@ ENTRY_POINTS = "bench.benchmarks"
 Function = Callable[["Context", Any], "Sequence[Measurement]"]
 Parts = Callable[[Any], "Sequence[Struct]"]
 F = TypeVar("F", bound=Function)
+Scope = Literal["group", "device", "host"]
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """What can be measured.
 
-    scope: "group" runs on all ranks together; "device" runs on every device by itself, all at once.
+    scope: "group" runs on all ranks together; "device" runs on every device by itself, all at once; "host" runs
+    once on every host, in one process that starts others as it needs them (harness.children).
     rate: name of the rate that headlines it. needs: importable modules beyond torch. parts: the cells
     that one asked-for cell stands for, where it is not one: the products of a model's layer.
     """
@@ -42,7 +44,7 @@ class Benchmark:
     params: type[Struct]
     run: Function
     summary: str
-    scope: Literal["group", "device"]
+    scope: Scope
     rate: str
     needs: tuple[str, ...] = ()
     parts: Parts | None = None
@@ -56,7 +58,7 @@ def benchmark(
     *,
     version: int,
     params: type[Struct],
-    scope: Literal["group", "device"],
+    scope: Scope,
     rate: str,
     summary: str = "",
     needs: tuple[str, ...] = (),

@@ -26,7 +26,7 @@ from harness import registry
 from harness.context import Context
 from harness.errors import CannotRun, Skip, WrongAnswer
 from harness.files import append_line, write_atomically
-from harness.job import RESULTS_FILE, Began, Event, Job, Measured, RankReport, Started, rank_file
+from harness.job import RESULTS_FILE, Began, Event, Job, Measured, RankReport, Said, Started, rank_file
 from harness.orphans import end_with_parent
 from harness.platform import Platform, resolve
 from harness.provenance import digest, provenance
@@ -163,7 +163,7 @@ class _Launch:
         platform = self._platform
         context = Context(
             platform.accelerator, platform.ranks, platform.meter, visit.policy, platform.arena, self._job.seed,
-            self._job.ranks_per_node,
+            self._job.ranks_per_node, Path(self._job.scratch) if self._job.scratch else None, self._tell,
         )  # fmt: skip
         try:
             benchmark = registry.find(cell.benchmark, self._benchmarks)
@@ -188,6 +188,9 @@ class _Launch:
                 if width is not None and width / wanted > worst and len(measurement.samples) < policy.maximum:
                     worst, chosen = width / wanted, index
         return chosen
+
+    def _tell(self, text: str) -> None:
+        self._say(Said(text))
 
     def _say(self, event: Event) -> None:
         if self._speaks:
