@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch.distributed as dist
 from common import Row, show, wants_json
@@ -29,16 +29,19 @@ def is_rank() -> bool:
     return "RANK" in os.environ
 
 
-def start(ranks: int) -> int:
-    """Run the same command line as `ranks` processes; the greatest exit code."""
+def start(ranks: int, before: Callable[[int], Sequence[str]] = lambda _: (), **variables: str) -> int:
+    """Run the same command line as `ranks` processes; the greatest exit code. before: what starts a rank's program,
+    where it has a host of its own. variables: set for all, MASTER_ADDR and the like."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     common = os.environ | {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks),
-    }  # fmt: skip
+    } | variables  # fmt: skip
     started = [
-        subprocess.Popen([sys.executable, *sys.argv], env=common | {"RANK": str(index), "LOCAL_RANK": str(index)})
+        subprocess.Popen(
+            [*before(index), sys.executable, *sys.argv], env=common | {"RANK": str(index), "LOCAL_RANK": str(index)}
+        )
         for index in range(ranks)
     ]
     return max(process.wait() for process in started)

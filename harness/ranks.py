@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import torch
 
 TEXT = 500  # bytes of a text that ranks exchange
+CALM = 10e-6  # s after a barrier, spent awake: a rank that sleeps wakes late
 
 Members = tuple[tuple[int, ...], ...]
 """Ranks of each of the groups that do an operation at once; no rank is in two of them."""
@@ -89,6 +91,14 @@ class Ranks(Protocol):
     def team(self, members: Members, device: torch.device) -> Team:
         """Groups of ranks; every rank of the launch asks for the same ones, in the same order."""
         ...
+
+
+def _calm(barrier: Callable[[], object]) -> None:
+    """Pass the barrier and let what it left behind on this host come to an end."""
+    barrier()
+    end = perf_counter() + CALM
+    while perf_counter() < end:
+        pass
 
 
 @dataclass(frozen=True)
@@ -185,12 +195,13 @@ class TorchRanks:
         return Team(members, own.index(self.rank), own, self._aligner(together, device), handles[own])
 
     def _aligner(self, together: torch.distributed.ProcessGroup | None, device: torch.device) -> Callable[[], None]:
-        """On a device, a one-element all-reduce, which waits on the device's own queue. On gloo a barrier: an
-        operation of 1 KiB right after an all-reduce takes 5 % longer (benchmarks/collectives_peers.py)."""
+        """On a device, a one-element all-reduce, which waits on the device's own queue. On gloo a barrier, and a
+        moment until its last messages have gone: an operation of 1 KiB right after it takes 3 % longer, and 5 %
+        right after an all-reduce (benchmarks/collectives_peers.py)."""
         import torch
 
         if device.type == "cpu":
-            return partial(self._dist.barrier, group=together)
+            return partial(_calm, partial(self._dist.barrier, group=together))
         token = torch.zeros(1, device=device)
         return partial(self._dist.all_reduce, token, group=together)
 

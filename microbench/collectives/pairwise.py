@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 EXCHANGE = COLLECTIVES["exchange"]
 DTYPE = "float32"
 
-PASSES = 3  # over all rounds, so that a pair's samples are spread over the cell's time
+PASSES = 3  # over all rounds at least, so that a pair's samples are spread over the cell's time
 LEAST, MOST = 3, 10  # samples of a pair in each pass
+FOUND = 1.2  # a pair whose times are longer by this ratio is to be found: passes go on until it would be
+MANY = 200  # samples of a pair, at most
 WARMUP = 2  # operations of a round before its first samples: the first one connects the pair
 
 
@@ -63,7 +65,8 @@ def pairwise(ctx: Context, params: PairwiseParams) -> Sequence[Measurement]:
     ctx.ready()
     for task in tasks:
         ctx.meter.verify(task)
-    return [_measurement(ctx, params, _sample(ctx, tasks), sum(map(len, order)))]
+    taken, stopped = _sample(ctx, tasks)
+    return [_measurement(ctx, params, taken, stopped)]
 
 
 def _tasks(ctx: Context, order: Sequence[Round], size: int) -> Iterator[Task]:
@@ -117,40 +120,63 @@ def _task(ctx: Context, pairs: Round, made: Operation, sets: Operands, token: Bu
     return Task(made, step, (), sets.prepare, check, sets.count, team=aligned)
 
 
-def _sample(ctx: Context, tasks: Sequence[Task]) -> dict[Pair, list[float]]:
-    """Durations of each pair in s, the slower of its two ranks: several passes over all rounds, each in an
-    order of its own (METHOD 13)."""
+def _sample(ctx: Context, tasks: Sequence[Task]) -> tuple[dict[Pair, list[float]], str]:
+    """Durations of each pair in s, the slower of its two ranks, and why sampling ended. Passes over all rounds,
+    each in an order of its own (METHOD 13), until a slow pair would be found or the visit's time is over. Looks
+    come when the passes have doubled: one over many pairs takes as long as a pass."""
     taken: dict[Pair, list[float]] = {}
     begin = ctx.meter.now()
     for task in tasks:
         ctx.meter.by_rank(task, Cadence.ISOLATED, WARMUP)
-    left = 2 * ctx.policy.cap - (ctx.meter.now() - begin)
-    each = (ctx.meter.now() - begin) / WARMUP
+    warm = ctx.meter.now()
+    left, each = 2 * ctx.policy.cap - (warm - begin), (warm - begin) / WARMUP
     samples = max(LEAST, min(MOST, int(left / PASSES / max(each, 1e-9))))
-    for passing in range(PASSES):
-        order = list(tasks)
-        random.Random(ctx.seed + passing).shuffle(order)  # noqa: S311 (an order, not a secret)
-        for task in order:
-            assert task.team is not None
-            durations = ctx.meter.by_rank(task, Cadence.ISOLATED, samples)
-            for at, pair in enumerate(task.team.members):
-                both = zip(durations[2 * at], durations[2 * at + 1], strict=True)
-                taken.setdefault((pair[0], pair[1]), []).extend(map(max, both))
-    return taken
+    look = PASSES
+    for passing in range(MANY // samples):
+        _pass(ctx, tasks, passing, samples, taken)
+        done, late = passing + 1, ctx.meter.now() - begin >= 2 * ctx.policy.cap
+        if done >= look or (late and done >= PASSES):
+            if _found(ctx, taken):
+                return taken, "width reached"
+            look *= 2
+        if late and done >= PASSES:
+            return taken, "time cap"
+    return taken, "sample cap"
 
 
-def _measurement(ctx: Context, params: PairwiseParams, taken: dict[Pair, list[float]], pairs: int) -> Measurement:
+def _pass(ctx: Context, tasks: Sequence[Task], passing: int, samples: int, taken: dict[Pair, list[float]]) -> None:
+    """Some samples of every round more."""
+    order = list(tasks)
+    random.Random(ctx.seed + passing).shuffle(order)  # noqa: S311 (an order, not a secret)
+    for task in order:
+        assert task.team is not None
+        durations = ctx.meter.by_rank(task, Cadence.ISOLATED, samples)
+        for at, pair in enumerate(task.team.members):
+            both = zip(durations[2 * at], durations[2 * at + 1], strict=True)
+            taken.setdefault((pair[0], pair[1]), []).extend(map(max, both))
+
+
+def _found(ctx: Context, taken: dict[Pair, list[float]]) -> bool:
+    """Whether a pair slower by `FOUND` would be found nine times in ten; also where no more samples can help."""
+    from harness.outliers import slow_pairs
+
+    pairs = sorted(taken)
+    smallest = slow_pairs(pairs, [taken[pair] for pair in pairs], ctx.per_node).smallest
+    return smallest.get("pair", 1.0) <= FOUND
+
+
+def _measurement(ctx: Context, params: PairwiseParams, taken: dict[Pair, list[float]], stopped: str) -> Measurement:
     from harness.statistics import median_interval
 
     every = params.ranks * (params.ranks - 1) // 2
     flags = [f"{ctx.per_node} ranks on each node; each way at once; rates are of one way"]
-    if pairs < every:
-        flags.append(f"{pairs} of {every} pairs: all inside nodes, and every two nodes over every rail")
+    if len(taken) < every:
+        flags.append(f"{len(taken)} of {every} pairs: all inside nodes, and every two nodes over every rail")
     if not params.alone:
         flags.append("pairs of a round run at the same time and share what they share")
     samples = tuple(sample for pair in sorted(taken) for sample in taken[pair])
     rates = tuple(Rate(name, float(params.size), Unit.BYTE_PER_SECOND) for name in ("algbw", "busbw"))
-    evidence = Evidence(WARMUP, width=median_interval(samples).width, stopped="rounds done", flags=tuple(flags))
+    evidence = Evidence(WARMUP, width=median_interval(samples).width, stopped=stopped, flags=tuple(flags))
     return Measurement(
         "time.isolated", Unit.SECOND, Better.LOWER, samples, ctx.meter.origin, Cadence.ISOLATED, rates, evidence,
         pairs=tuple(sorted(taken)),
