@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from harness.errors import CannotRun, UsageError
 
@@ -46,16 +47,26 @@ def made(path: str) -> Iterator[None]:
         return
     folder = Path(path)
     _remove_left(folder.parent)
-    try:
-        folder.mkdir()
-    except OSError as error:
-        raise CannotRun(f"cannot create {folder}: {error.strerror}. Name a writable folder with --scratch.") from error
-    with open(folder / LOCK, "wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with _locked(folder):
         try:
             yield
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(folder: Path) -> BinaryIO:
+    """Make the folder; it is at work as long as the file returned is open. It gets its name last, so that nobody
+    sees it without its lock."""
+    unnamed = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        unnamed.mkdir()
+        held = open(unnamed / LOCK, "wb")  # noqa: SIM115 (held open: it is the lock)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        unnamed.rename(folder)
+        return held
+    except OSError as error:
+        shutil.rmtree(unnamed, ignore_errors=True)
+        raise CannotRun(f"cannot create {folder}: {error.strerror}. Name a writable folder with --scratch.") from error
 
 
 def _remove_left(parent: Path) -> None:
