@@ -1,0 +1,73 @@
+"""Checkpoint engines: how each saves the state of training and brings it back. All run inside `harness.children`.
+
+An engine writes a folder of its own for each checkpoint. Its `save` returns when training may go on; what
+it gave back waits until the checkpoint would survive a loss of power.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from microbench.checkpoint.state import TrainingState
+
+
+class Damaged(Exception):
+    """The checkpoint is damaged or incomplete, and why: nothing of it may be used."""
+
+
+class Foreign(Exception):
+    """The checkpoint is whole, but of another model, version or number of ranks: it names both sides."""
+
+
+class Pending(Protocol):
+    """A save that training has gone on from."""
+
+    def wait(self) -> None:
+        """Until it is durable: the last byte on the disk, the manifest written, the folder too. Raises what the
+        save failed of."""
+
+
+class Engine(Protocol):
+    """One per process and training run. notes: what a reader of its numbers must know."""
+
+    name: str
+    notes: tuple[str, ...]
+
+    def save(self, state: TrainingState, folder: Path) -> Pending:
+        """All ranks together; `folder` is new. A second save waits for the first."""
+
+    def load(self, state: TrainingState, folder: Path) -> None:
+        """All ranks together, in place. Raises Damaged or Foreign where it can tell; half a load may be left."""
+
+    def complete(self, folder: Path) -> bool:
+        """Whether the checkpoint claims to be whole: by its manifest where the engine writes one."""
+
+    def close(self) -> None:
+        """End threads and processes."""
+
+
+def _lazily(path: str) -> Callable[[], Engine]:
+    def make() -> Engine:
+        module, _, name = path.partition(":")
+        made: Callable[[], Any] = getattr(importlib.import_module(f"microbench.checkpoint.engines.{module}"), name)
+        engine: Engine = made()
+        return engine
+
+    return make
+
+
+ENGINES: dict[str, Callable[[], Engine]] = {
+    "torch": _lazily("torch_file:TorchFile"),
+    "dcp": _lazily("dcp:Dcp"),
+}
+"""Making one imports what it needs, and nothing else does."""
+
+
+def refuses(name: str, ranks: int, device: str) -> str | None:
+    """Why an engine cannot run with that many ranks on that kind of device ('cpu', 'cuda'); None where it can."""
+    del name, ranks, device
+    return None

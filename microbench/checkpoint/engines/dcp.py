@@ -1,0 +1,79 @@
+"""torch.distributed.checkpoint, synchronous: every rank writes its shards, rank 0 the metadata last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from microbench.checkpoint.engines import Damaged, Foreign
+from microbench.checkpoint.engines.durable import Then, sync_all
+
+if TYPE_CHECKING:
+    import torch
+
+    from microbench.checkpoint.engines import Pending
+    from microbench.checkpoint.state import TrainingState
+
+METADATA = ".metadata"
+
+
+class Dcp:
+    """One file a rank, fsynced by the writer."""
+
+    name = "dcp"
+    notes = ("the writer fsyncs its files, the benchmark the folder",)
+
+    def save(self, state: TrainingState, folder: Path) -> Pending:
+        from torch.distributed.checkpoint.filesystem import FileSystemWriter
+        from torch.distributed.checkpoint.state_dict_saver import save
+
+        writer = FileSystemWriter(folder, sync_files=True, overwrite=False)
+        save(dict(state.tensors()), storage_writer=writer)
+        return Then(lambda: sync_all([], folder))
+
+    def load(self, state: TrainingState, folder: Path) -> None:
+        load(state, folder)
+
+    def complete(self, folder: Path) -> bool:
+        return (folder / METADATA).is_file()
+
+    def close(self) -> None:
+        return
+
+
+def load(state: TrainingState, folder: Path) -> None:
+    """Read what any of DCP's writers left, at whatever sharding the state has now."""
+    from torch.distributed.checkpoint import state_dict_loader
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+
+    reader, tensors = FileSystemReader(folder), state.tensors()
+    if not (folder / METADATA).is_file():
+        raise Damaged(f"{folder}: no {METADATA}: the save did not end")
+    try:
+        saved = reader.read_metadata()
+    except Exception as error:
+        raise Damaged(f"{METADATA}: {type(error).__name__}: {error}") from error
+    _same_model(tensors, saved.state_dict_metadata)
+    try:
+        state_dict_loader.load(dict(tensors), storage_reader=reader)
+    except Exception as error:
+        raise Damaged(_first(error)) from error
+    state.adopt(tensors)
+
+
+def _same_model(tensors: dict[str, torch.Tensor], saved: Mapping[str, object]) -> None:
+    if tensors.keys() != saved.keys():
+        odd = sorted(tensors.keys() ^ saved.keys())[0]
+        raise Foreign(f"of another model: {len(saved)} tensors, {len(tensors)} here; '{odd}' is in one of them only")
+    for name, tensor in tensors.items():
+        shape = getattr(saved[name], "size", None)
+        if shape is None or tuple(shape) != tuple(tensor.shape):
+            raise Foreign(f"of another model: '{name}' is {shape} there, {tuple(tensor.shape)} here")
+
+
+def _first(error: BaseException) -> str:
+    """What DCP's collected errors of all ranks come down to."""
+    failures = getattr(error, "failures", None)
+    inner = next(iter(failures.values()))[0] if failures else error
+    return f"{type(inner).__name__}: {str(inner).splitlines()[0][:200] if str(inner) else 'no word of why'}"
