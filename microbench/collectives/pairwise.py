@@ -32,7 +32,7 @@ DTYPE = "float32"
 
 PASSES = 3  # over all rounds at least, so that a pair's samples are spread over the cell's time
 LEAST, MOST = 3, 10  # samples of a pair in each pass
-FOUND = 1.2  # a pair whose times are longer by this ratio is to be found: passes go on until it would be
+FOUND = 1.15  # passes go on until a pair whose times are longer by this ratio would be found nine times in ten
 MANY = 200  # samples of a pair, at most
 WARMUP = 2  # operations of a round before its first samples: the first one connects the pair
 

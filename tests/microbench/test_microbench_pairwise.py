@@ -48,7 +48,7 @@ def test_a_quiet_fabric_is_known_after_the_first_look():
 
 
 def test_noise_is_met_with_more_samples_until_a_slow_pair_would_be_found():
-    taken, stopped, count = sampled(noise=0.25, cap=10, slow=(1, 4))
+    taken, stopped, count = sampled(noise=0.15, cap=10, slow=(1, 4))
     assert stopped == "width reached"
     assert count > pairwise.PASSES * pairwise.MOST
     pairs = sorted(taken)
