@@ -13,5 +13,6 @@ BENCHMARKS = (
     "microbench.gemm.rules",
     "microbench.gemm.transformer",
     "microbench.memory",
+    "microbench.offload.training",
 )
 """Modules that register benchmarks, one on a line. Importing one imports no torch."""
