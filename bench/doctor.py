@@ -35,14 +35,19 @@ PACKAGES = (
     ("weasyprint", "the PDF report", "pip install weasyprint"),
     ("pynvml", "telemetry of NVIDIA devices", "pip install 'bench[nvidia]'"),
     ("amdsmi", "telemetry of AMD devices", "pip install 'bench[amd]'"),
-    ("deepspeed", "nothing yet: later benchmarks", "pip install 'bench[deepspeed]'"),
-    ("megatron.core", "nothing yet: later benchmarks", "pip install 'bench[megatron]'"),
+    (
+        "deepspeed",
+        "offload.training, offload.fits, its checkpoints, engine aio of offload.io",
+        "pip install 'bench[deepspeed]'",
+    ),
+    ("megatron.core", "engine megatron of checkpoint.*", "pip install 'bench[megatron]'"),
+    ("liburing", "engine uring of offload.io", "pip install 'bench[uring]'"),
 )
 
 
 def doctor(args: argparse.Namespace) -> int:
     """0 where every benchmark can run, 1 where something that the default run needs is missing."""
-    checks = [*_rooms(), *_packages(), _pango(), _git()]
+    checks = [*_rooms(), *_packages(), _pango(), *_programs()]
     devices, accelerator = _devices()
     benchmarks = _benchmarks(accelerator)
     document: dict[str, Any] = {
@@ -90,8 +95,15 @@ def _pango() -> Check:
     return Check("Pango", "" if missing else "system library", "the PDF report", get)
 
 
-def _git() -> Check:
-    return Check("git", shutil.which("git") or "", "the commit in each record's provenance", "apt-get install git")
+PROGRAMS = (
+    ("git", "the commit in each record's provenance"),
+    ("fio", "engine fio of offload.io: the roof of the others"),
+    ("g++", "DeepSpeed's operators, which are compiled when they are first used"),
+)
+
+
+def _programs() -> list[Check]:
+    return [Check(name, shutil.which(name) or "", serves, f"apt-get install {name}") for name, serves in PROGRAMS]
 
 
 def _devices() -> tuple[list[dict[str, Any]], str]:

@@ -176,7 +176,7 @@ install_packages() {
     project "dev${VENDOR:+,$VENDOR}" || failed "pip install"
     # where Python is told to write no bytecode (PYTHONDONTWRITEBYTECODE), `bench list` would compile each time
     "$VENV/bin/python" -m compileall -q bench clusters harness microbench >>"$LOG" 2>&1 || true
-    for extra in deepspeed megatron $OPTIONAL; do
+    for extra in deepspeed megatron uring $OPTIONAL; do
         say "installing the extra '$extra'"
         project "$extra" || say "the extra '$extra' does not install here; what needs it is skipped (why: $LOG)"
     done
@@ -234,15 +234,18 @@ system_packages() {
     aio=''
     command -v g++ >/dev/null || aio="$aio g++"
     [ -e /usr/include/libaio.h ] || aio="$aio libaio-dev"
+    fio=''
+    command -v fio >/dev/null || fio=' fio'
     git=''
     command -v git >/dev/null || git=' git'
-    [ -n "$pdf$aio$git" ] || return 0
+    [ -n "$pdf$aio$fio$git" ] || return 0
     # shellcheck disable=SC2086  # a list of names
-    apt_install $pdf $aio $git && return 0
+    apt_install $pdf $aio $fio $git && return 0
     [ -z "$pdf" ] || say "missing:$pdf. Reports are written as HTML only, without PDF."
     [ -z "$aio" ] || say "missing:$aio. DeepSpeed's asynchronous I/O cannot be built; what needs it is skipped."
+    [ -z "$fio" ] || say "missing:$fio. Rates of a disk stand without fio's beside them."
     [ -z "$git" ] || say "missing:$git. Records do not name the commit that measured them."
-    say "to have them: apt-get install$pdf$aio$git (as root)"
+    say "to have them: apt-get install$pdf$aio$fio$git (as root)"
 }
 
 has_library() { case "$libraries" in *"$1"*) return 0 ;; *) return 1 ;; esac; }

@@ -72,7 +72,7 @@ def test_first_start_sets_up_and_hands_the_arguments_on(checkout: Checkout) -> N
     done = checkout.call("./quickstart", "--suite", "standard")
     assert done.returncode == 0, done.stderr
     lines = checkout.seen()
-    assert installed(lines) == [".[dev]", ".[deepspeed]", ".[megatron]"]
+    assert installed(lines) == [".[dev]", ".[deepspeed]", ".[megatron]", ".[uring]"]
     assert lines[-1] == "run --cluster local --suite quick --suite standard"
     assert "making .venv" in done.stderr
     assert done.stdout == "", "standard output belongs to bench"
@@ -111,7 +111,7 @@ def test_a_change_of_what_is_asked_for_is_brought_in(checkout: Checkout, changed
     lines = checkout.seen()
     assert "up to date" in done.stderr
     assert not [line for line in lines if "-m venv" in line], "the environment is kept"
-    assert installed(lines) == [".[dev]", ".[deepspeed]", ".[megatron]"]
+    assert installed(lines) == [".[dev]", ".[deepspeed]", ".[megatron]", ".[uring]"]
 
 
 def test_a_half_made_environment_is_redone(checkout: Checkout) -> None:
@@ -139,7 +139,7 @@ def test_an_extra_that_does_not_install_is_a_line_and_no_failure(checkout: Check
     done = checkout.call("./quickstart", REFUSES=".[deepspeed]")
     assert done.returncode == 0
     assert "'deepspeed' does not install here" in done.stderr
-    assert installed(checkout.seen()) == [".[dev]", ".[megatron]"]
+    assert installed(checkout.seen()) == [".[dev]", ".[megatron]", ".[uring]"]
 
 
 def test_a_failing_installation_is_loud_and_says_what_pip_said(checkout: Checkout) -> None:
@@ -218,7 +218,7 @@ def test_help_sets_nothing_up(checkout: Checkout, script: str) -> None:
 def test_everything_that_is_asked_for_has_a_pin() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["dev"], *extras["deepspeed"], *extras["megatron"]]
+    asked = [*project["dependencies"], *extras["dev"], *extras["deepspeed"], *extras["megatron"], *extras["uring"]]
     pinned = "".join((ROOT / "requirements" / name).read_text() for name in ("cpu.txt", "tools.txt"))
     names = {re.sub(r"[_.]", "-", line.split("==")[0].lower()) for line in pinned.splitlines() if "==" in line}
     assert not [text for text in asked if re.split(r"[><=]", text)[0].lower() not in names]
