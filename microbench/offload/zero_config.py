@@ -28,16 +28,17 @@ def configuration(asked: Asked, pinned: bool) -> dict[str, Any]:
 
 
 def _zero(asked: Asked, pinned: bool) -> dict[str, Any]:
-    zero: dict[str, Any] = {"stage": asked.stage}
+    layer, piece = layer_parameters(asked.model), max(layer_parameters(asked.model), _ends(asked))
+    zero: dict[str, Any] = {"stage": asked.stage, "reduce_bucket_size": piece, "allgather_bucket_size": piece}
     shared = {"nvme_path": asked.folder, "pin_memory": pinned}
     if asked.optimizer != "none":
         zero["offload_optimizer"] = shared | {"device": asked.optimizer, "buffer_count": STATES}
     if asked.parameters != "none":
         zero["offload_param"] = shared | {"device": asked.parameters, **_buffers(asked)}
     if asked.stage == 3:
-        layer = layer_parameters(asked.model)
-        zero |= {  # one layer at work and the next one on its way; the default would keep 1e9 elements, all of it
-            "stage3_max_live_parameters": 2 * max(layer, _ends(asked)),
+        zero |= {  # one piece at work and the next one on its way; the defaults, of 1e9 elements, would keep all of it
+            "sub_group_size": piece,
+            "stage3_max_live_parameters": 2 * piece,
             "stage3_max_reuse_distance": 0,
             "stage3_prefetch_bucket_size": layer,
             "stage3_param_persistence_threshold": PERSIST,

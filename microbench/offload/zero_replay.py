@@ -14,7 +14,7 @@ from microbench.offload.zero_asked import KINDS, Replay
 from microbench.offload.zero_config import BLOCK, DEPTH
 from microbench.offload.zero_swap import Group, Request
 
-FEWEST = 1 << 20  # B: the largest buffer is at least this
+PAGE = 4096  # B: direct I/O is slower from memory that does not begin at a page's start
 
 
 class Replayer:
@@ -29,7 +29,7 @@ class Replayer:
         )  # fmt: skip
         self._groups, self._folder = groups, folder
         folder.mkdir(parents=True)
-        room = max([FEWEST, *(sum(size for _, size in group) for _, group in groups)])
+        room = max(sum(_paged(size) for _, size in group) for _, group in groups)
         self._memory = self._handle.new_cpu_locked_tensor(room, torch.empty(0, dtype=torch.uint8))
         self._memory.random_(0, 256)
         for at, (_, group) in enumerate(groups):
@@ -55,6 +55,11 @@ class Replayer:
             call = self._handle.async_pread if kind == "read" else self._handle.async_pwrite
             if call(part, str(self._folder / f"{at}-{index}"), 0):
                 raise OSError(f"a {kind} of {size} B was not taken")
-            offset += size
+            offset += _paged(size)
         if self._handle.wait() != len(group):
             raise OSError(f"{len(group)} requests of a group did not all end")
+
+
+def _paged(size: int) -> int:
+    """Up to whole pages."""
+    return -(-size // PAGE) * PAGE
