@@ -33,6 +33,7 @@ from harness.policy import Policy
 from microbench.collectives.pairwise import PairwiseParams, pairwise
 
 RANKS, MANY = 4, 64  # ranks here, and of the maps that are put together from real samples
+KEPT = 15  # samples of each pair that large maps are put together from
 RATE = 50e6  # B/s of a healthy link: slow enough that it, and not the processors, decides
 SWAP = 1 << 20  # B each way
 POLICY = Policy(cap=4.0)  # s: one that a busy machine seldom comes to
@@ -63,7 +64,7 @@ def maps(ctx: Context, hosts: Hosts) -> Iterator[Row]:
     for kind, count in hits.items():
         least = [found.smallest["rank" if kind == "slow rank" else "pair"] for found in healthy]
         yield Row(f"pair map: {kind}", count, alarms, float(np.median(least)))
-    yield from together(np.array([row[: min(map(len, rows))] for row in rows]))
+    yield from together(np.array([row[:KEPT] for row in rows if len(row) >= KEPT]))
 
 
 def one_map(ctx: Context, hosts: Hosts, what: str, trial: int, slow: list[Link]) -> tuple[Findings, np.ndarray]:

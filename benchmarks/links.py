@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +61,8 @@ def lacking() -> str:
 
 @contextmanager
 def hosts(count: int, rate: float) -> Iterator[Hosts]:
-    """So many hosts with links of `rate` B/s; gone afterwards."""
+    """So many hosts with links of `rate` B/s; gone afterwards, also where this process is told to end."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     stem = f"bench{os.getpid()}"
     made = Hosts(tuple(f"{stem}-{rank}" for rank in range(count)), rate)
     try:

@@ -25,6 +25,7 @@ from harness.tails import Array, discoveries
 DISCOVERY = 0.02  # of what is named, at most this share is expected to be healthy; and of maps without fault
 FEWEST = 3  # samples of each: of two, a median cannot tell one disturbed sample from a slow path
 CROWD = 0.1  # of a class: more slow pairs than that, with nothing in common, are no outliers
+TRACE = 0.1  # correlation of neighbours' sides that makes a median's deviation a sixth larger: it is left
 TWO_SLOW = 6  # ranks from which most pairs of a healthy rank are healthy with two slow ones about
 
 CLASSES = ("inside nodes", "between nodes on one rail", "between nodes across rails")
@@ -123,7 +124,8 @@ def _independent(logs: Array) -> Array:
 
     Samples that are taken in a row share a busy moment, and ten of them then say no more than one. It shows
     in neighbours that lie on the same side of their path's median more often than half the time
-    (Wald & Wolfowitz's runs, Ann. Math. Stat. 11, 1940), counted over all paths.
+    (Wald & Wolfowitz's runs, Ann. Math. Stat. 11, 1940), counted over all paths: more than chance explains,
+    and more than is of weight, since among thousands of paths any trace of it shows.
     """
     count, made = logs.shape[1], logs
     for length in range(1, count // FEWEST + 1):
@@ -131,7 +133,8 @@ def _independent(logs: Array) -> Array:
         made = np.median(whole, axis=2)
         side = np.sign(made - np.median(made, axis=1, keepdims=True))
         near = (side[:, 1:] * side[:, :-1]).ravel()
-        if near.sum() <= 2 * math.sqrt(np.abs(near).sum()):  # two standard errors of as many coins
+        coins = np.abs(near).sum()
+        if near.sum() <= max(2 * math.sqrt(coins), TRACE * coins):  # two standard errors of as many coins
             break
     return made
 

@@ -31,7 +31,7 @@ EXCHANGE = COLLECTIVES["exchange"]
 DTYPE = "float32"
 
 PASSES = 3  # over all rounds at least, so that a pair's samples are spread over the cell's time
-LEAST, MOST = 3, 10  # samples of a pair in each pass
+LEAST, MOST = 3, 5  # samples of a pair in each pass: those of one pass share a busy moment
 FOUND = 1.15  # passes go on until a pair whose times are longer by this ratio would be found nine times in ten
 MANY = 200  # samples of a pair, at most
 WARMUP = 2  # operations of a round before its first samples: the first one connects the pair
