@@ -33,7 +33,7 @@ from harness.policy import Policy
 from microbench.collectives.pairwise import PairwiseParams, pairwise
 
 RANKS, MANY = 4, 64  # ranks here, and of the maps that are put together from real samples
-KEPT = 15  # samples of each pair that large maps are put together from
+KEPT, MAPS = 15, 4  # samples of a healthy pair, and how many such make up a pair of a large map
 RATE = 50e6  # B/s of a healthy link: slow enough that it, and not the processors, decides
 SWAP = 1 << 20  # B each way
 POLICY = Policy(cap=4.0)  # s: one that a busy machine seldom comes to
@@ -88,7 +88,7 @@ def shape(ctx: Context, change: Callable[[], object]) -> None:
 
 
 def together(rows: np.ndarray) -> Iterator[Row]:
-    """Maps of MANY ranks: each pair's samples are those of some healthy pair of a real map. rows: (pairs of all
+    """Maps of MANY ranks: each pair's samples are those of some healthy pairs of real maps. rows: (pairs of all
     maps, samples), in units of their map's median."""
     rng = np.random.default_rng(1)
     pairs = [(a, b) for a in range(MANY) for b in range(a + 1, MANY)]
@@ -101,7 +101,7 @@ def together(rows: np.ndarray) -> Iterator[Row]:
             "pair": ((ends == pair).all(axis=1), [("pair", pair)]),
         }
         for kind, (chosen, wanted) in faults.items():
-            samples = rows[rng.integers(len(rows), size=len(pairs))]
+            samples = rows[rng.integers(len(rows), size=(len(pairs), MAPS))].reshape(len(pairs), -1)
             if chosen is not None:
                 samples[chosen] *= SLOWER
             found = slow_pairs(pairs, samples, MANY)
