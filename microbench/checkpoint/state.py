@@ -181,4 +181,4 @@ def _digest(tensor: torch.Tensor) -> str:
     import torch
 
     held = _local(tensor).detach().contiguous().cpu().reshape(-1).view(torch.uint8)
-    return hashlib.blake2b(memoryview(held.numpy()), digest_size=16).hexdigest()
+    return hashlib.blake2b(held.numpy().data, digest_size=16).hexdigest()

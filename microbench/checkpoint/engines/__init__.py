@@ -24,7 +24,10 @@ class Foreign(Exception):
 
 
 class Pending(Protocol):
-    """A save that training has gone on from."""
+    """A save that training has gone on from. stalled: s that training stood still for it after `save` had
+    returned, so far."""
+
+    stalled: float
 
     def wait(self) -> None:
         """Until it is durable: the last byte on the disk, the manifest written, the folder too. Raises what the
@@ -32,10 +35,16 @@ class Pending(Protocol):
 
 
 class Engine(Protocol):
-    """One per process and training run. notes: what a reader of its numbers must know."""
+    """One per process and training run.
+
+    background: whether anything is left to do when `save` returns, beyond an fsync. notes: what a reader of its
+    numbers must know. phases: where the time of the last save went, s, as far as the engine tells.
+    """
 
     name: str
+    background: bool
     notes: tuple[str, ...]
+    phases: dict[str, float]
 
     def save(self, state: TrainingState, folder: Path) -> Pending:
         """All ranks together; `folder` is new. A second save waits for the first."""
@@ -63,6 +72,8 @@ def _lazily(path: str) -> Callable[[], Engine]:
 ENGINES: dict[str, Callable[[], Engine]] = {
     "torch": _lazily("torch_file:TorchFile"),
     "dcp": _lazily("dcp:Dcp"),
+    "dcp_async": _lazily("dcp_async:DcpAsync"),
+    "lazy": _lazily("lazy:Lazy"),
 }
 """Making one imports what it needs, and nothing else does."""
 

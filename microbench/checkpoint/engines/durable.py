@@ -27,6 +27,8 @@ def sync_all(paths: Iterable[Path], folder: Path) -> None:
 class Then:
     """A pending save: `work` is what is left to do until it is durable, done once."""
 
+    stalled = 0.0
+
     def __init__(self, work: Callable[[], None]) -> None:
         self._work: Callable[[], None] | None = work
 

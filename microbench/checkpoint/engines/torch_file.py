@@ -21,7 +21,11 @@ class TorchFile:
     """A file for each rank: {world, tensors}."""
 
     name = "torch"
+    background = False
     notes = ("torch.save does not fsync: the benchmark does, after training has gone on",)
+
+    def __init__(self) -> None:
+        self.phases: dict[str, float] = {}
 
     def save(self, state: TrainingState, folder: Path) -> Pending:
         import torch
