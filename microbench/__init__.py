@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 BENCHMARKS = (
+    "microbench.checkpoint.crash",
+    "microbench.checkpoint.reshape",
+    "microbench.checkpoint.times",
     "microbench.collectives",
     "microbench.collectives.nccl_tests",
     "microbench.collectives.overlap",
@@ -13,6 +16,8 @@ BENCHMARKS = (
     "microbench.gemm.rules",
     "microbench.gemm.transformer",
     "microbench.memory",
+    "microbench.offload.fits",
+    "microbench.offload.io",
     "microbench.offload.training",
 )
 """Modules that register benchmarks, one on a line. Importing one imports no torch."""
