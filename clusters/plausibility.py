@@ -48,7 +48,8 @@ def implausible(cluster: Cluster) -> list[str]:
 
 def figures(cluster: Cluster) -> Iterator[tuple[str, Peak, Unit]]:
     """Every figure that the definition gives: its dotted key, the figure, and the unit it must have."""
-    device, link, network = cluster.device, cluster.node.link, cluster.node.network
+    device, node = cluster.device, cluster.node
+    link, network, storage = node.link, node.network, node.storage
     for dtype, peak in device.peaks.items():
         yield join("device.peaks", dtype), peak, Unit.FLOP_PER_SECOND
     single: list[tuple[str, Peak | None, Unit]] = [
@@ -58,6 +59,10 @@ def figures(cluster: Cluster) -> Iterator[tuple[str, Peak, Unit]]:
         ("node.link.per_device", link.per_device if link else None, Unit.BYTE_PER_SECOND),
         ("node.link.per_link", link.per_link if link else None, Unit.BYTE_PER_SECOND),
         ("node.network.rate", network.rate if network else None, Unit.BYTE_PER_SECOND),
+        ("node.memory", node.memory, Unit.BYTE),
+        ("node.storage.capacity", storage.capacity if storage else None, Unit.BYTE),
+        ("node.storage.read", storage.read if storage else None, Unit.BYTE_PER_SECOND),
+        ("node.storage.write", storage.write if storage else None, Unit.BYTE_PER_SECOND),
     ]
     for key, figure, unit in single:
         if figure is not None:

@@ -74,10 +74,20 @@ class Network(Struct, frozen=True):
     topology: str  # "rails only", "rail-optimised fat tree"
 
 
+class Storage(Struct, frozen=True):
+    """Disks inside one node that training may write to; the operating system's own are not counted."""
+
+    capacity: Peak  # B, all of them
+    read: Peak | None = None  # B/s, all of them
+    write: Peak | None = None  # B/s, all of them
+
+
 class Node(Struct, frozen=True):
     devices: int
     link: Link | None = None
     network: Network | None = None
+    memory: Peak | None = None  # B, of the host, its devices' own not counted
+    storage: Storage | None = None
 
 
 class Reference(Struct, frozen=True):

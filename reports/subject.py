@@ -64,8 +64,8 @@ class Subject:
 
     @cached_property
     def modelled(self) -> bool:
-        """Whether any number here is not a measurement."""
-        return self.run.info.simulated or Origin.MODELLED in origins(self.measured)
+        """Whether no number here is a measurement. A model's number beside a measured one is labelled where it stands."""
+        return self.run.info.simulated or origins(self.measured) == [Origin.MODELLED]
 
     @property
     def launches(self) -> list[Provenance]:

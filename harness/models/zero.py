@@ -8,6 +8,7 @@ framework holds besides (buffers, a second copy) is what a measurement shows bes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +62,10 @@ class Tiers:
     def __add__(self, other: Tiers) -> Tiers:
         return Tiers(self.device + other.device, self.host + other.host, self.nvme + other.nvme)
 
+    def together(self, local: int) -> Tiers:
+        """Where `local` devices are the host's own processors: their memory is the host's."""
+        return Tiers(0.0, self.device * local + self.host, self.nvme)
+
     def within(self, other: Tiers) -> bool:
         return self.device <= other.device and self.host <= other.host and self.nvme <= other.nvme
 
@@ -105,20 +110,25 @@ def needed(model: Model, plan: Plan, sequence: int, batch: int, interval: int = 
     return model_states(parameters(model), plan) + Tiers(inner, 0.0, 0.0)
 
 
-def largest(model: Model, plan: Plan, room: Tiers, sequence: int, batch: int, interval: int = 1) -> Model | None:
-    """The deepest model of these widths that fits; None where not even one layer does. More layers need more of every
-    tier that they need at all, so bisection finds it."""
+def largest(
+    model: Model, plan: Plan, room: Tiers, sequence: int, batch: int, interval: int = 1, apart: bool = True
+) -> int:
+    """Layers of the deepest model of these widths that fits; 0 where not even one does. apart: devices have memory of
+    their own."""
 
     def fits(layers: int) -> bool:
-        deeper = msgspec.structs.replace(model, layers=layers)
-        return needed(deeper, plan, sequence, batch, interval).within(room)
+        held = needed(msgspec.structs.replace(model, layers=layers), plan, sequence, batch, interval)
+        return (held if apart else held.together(plan.local)).within(room)
 
-    if not fits(1):
-        return None
-    low, high = 1, 2
-    while high <= MOST_LAYERS and fits(high):
-        low, high = high, 2 * high
+    return deepest(fits, 1, MOST_LAYERS)
+
+
+def deepest(fits: Callable[[int], bool], guess: int, most: int) -> int:
+    """The greatest number of layers, at most `most`, that fits; 0 where 1 does not. More layers need more, so a bracket
+    is grown from a guess by doubling or halving, then halved. Nothing is asked twice."""
+    low, high, at = 0, most + 1, min(max(guess, 1), most)
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return msgspec.structs.replace(model, layers=low)
+        low, high = (at, high) if fits(at) else (low, at)
+        grow, shrink = high > most, low == 0
+        at = min(2 * low, most) if grow else high // 2 if shrink else (low + high) // 2
+    return low

@@ -2,7 +2,7 @@
 
 Each metric, and what its params say:
 step (and the rate tokens) · base: the same with nothing offloaded · part {part}: what a step is made of, which adds up
-to it · swap {direction}: the swaps of a step by themselves, with their bandwidth · moved {direction}: B a step ·
+to it · swap {direction}: the swaps of a step by themselves, with the rate `swapped` · moved {direction}: B a step ·
 memory {tier, by} · efficiency: measured · predicted {model}: from `base` and `swap` · predicted {state} and
 needed {state}: the paper's formula, and the bandwidth for 90 %.
 """
@@ -104,7 +104,7 @@ def _swaps(params: TrainingParams, told: Sequence[Told], base: Sequence[Step], o
     for kind, size in sizes.items():
         if size:
             direction: Params = {"direction": DIRECTIONS[kind]}
-            rates = (Rate("bandwidth", size, Unit.BYTE_PER_SECOND),)
+            rates = (Rate("swapped", size, Unit.BYTE_PER_SECOND),)
             seconds = [getattr(replay, kind) for replay in replays]
             held.append(_of("moved", [size], Unit.BYTE, origin, direction))
             held.append(_of("swap", seconds, Unit.SECOND, origin, direction, rates=rates))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness.summary import Cell
-from reports.chapters import collectives, gemm, generic, memory
+from reports.chapters import collectives, gemm, generic, memory, offload
 from reports.model import Chapter
 from reports.reading import family, grouped
 from reports.subject import Subject
@@ -14,6 +14,7 @@ WRITERS: dict[str, Callable[[Subject, Sequence[Cell]], Chapter]] = {
     "collectives": collectives.chapter,
     "gemm": gemm.chapter,
     "memory": memory.chapter,
+    "offload": offload.chapter,
 }
 
 

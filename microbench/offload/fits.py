@@ -1,0 +1,159 @@
+"""The largest model that fits, by stage and tier: by the formulas, and by trying.
+
+Depth is what is sought; widths are those of the model named. Every trial is a fresh process that may have so much
+memory and no more, builds the model with DeepSpeed and takes two steps. It fits, or memory runs out, which is told
+apart from every other fault by its words, or by trying the same without the limit. The greatest depth that fits is
+found by bisection from the formula's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+
+from harness import models
+from harness.errors import Skip
+from harness.models.counts import parameters as count
+from harness.models.zero import Plan, Tiers, deepest, largest, needed
+from harness.records import Better, Evidence, Measurement, Origin, Params, Struct
+from harness.registry import benchmark
+from harness.units import Bytes, Unit, show_size
+from microbench.offload.zero_asked import Asked, Tier
+from microbench.storage import room
+
+if TYPE_CHECKING:
+    from harness.children import Ended
+    from harness.context import Context
+    from microbench.offload.zero_fit import Tried
+
+SEQUENCE = 128  # tokens at most: what is sought is how states fit, not activations
+LIMIT = 600.0  # s of one trial
+BY_FORMULA = "model states, the largest piece at work, activations with a checkpoint a layer; in the host's memory"
+
+
+class FitsParams(Struct, frozen=True):
+    """stage, optimizer, parameters: see `offload.training`. memory: B that one process may have beyond what the
+    libraries take. model: its widths; most: layers that are tried at most."""
+
+    memory: Bytes = 2**30
+    stage: Annotated[int, msgspec.Meta(ge=0, le=3)] = 3
+    optimizer: Tier = "none"
+    parameters: Tier = "none"
+    model: str = "tiny"
+    most: Annotated[int, msgspec.Meta(ge=1, le=1 << 10)] = 32
+    batch: Annotated[int, msgspec.Meta(ge=1, le=1 << 12)] = 1
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if models.is_file(self.model):  # children start in another folder
+            msgspec.structs.force_setattr(self, "model", str(Path(self.model).resolve()))
+        models.load(self.model)
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.stage, 1, 1, self.optimizer, self.parameters, self.dtype)
+
+    @property
+    def sequence(self) -> int:
+        return min(models.load(self.model).context, SEQUENCE)
+
+    def deep(self, layers: int) -> models.Model:
+        return msgspec.structs.replace(models.load(self.model), layers=layers)
+
+
+@benchmark("offload.fits", version=1, params=FitsParams, scope="host", rate="largest", needs=("deepspeed",))
+def fits(ctx: Context, params: FitsParams) -> Sequence[Measurement]:
+    """The largest model that can be trained in so much memory, found by trying, beside what the formulas say."""
+    room.place(ctx)
+    if ctx.device.type != "cpu":
+        raise Skip("what is limited is a process's host memory, and the states of this device lie in its own")
+    written = 1.5 * needed(params.deep(params.most), params.plan, params.sequence, params.batch).nvme
+    flags = [room.require(ctx, int(written)).words] if written else []
+    within = Tiers(0.0, float(params.memory), float("inf"))
+    formula = largest(params.deep(1), params.plan, within, params.sequence, params.batch, apart=False)
+    search = _Search(ctx, params)
+    found = deepest(search.fits, formula, params.most)
+    if not found:
+        raise Skip(f"not even one layer fits into {show_size(params.memory)}: {search.words[1]}")
+    said = (
+        f"largest of at most {params.most} layers" if found == params.most else f"out of memory: {search.next(found)}"
+    )
+    return [
+        *_numbers(params, found, "search", ctx.meter.origin, (*flags, said, search.history)),
+        *_numbers(params, formula, "formula", Origin.MODELLED, (BY_FORMULA,)),
+        _of("peak", float(search.peaks[found]), Unit.BYTE, ctx.meter.origin, {}, ("beyond what libraries take",)),
+    ]
+
+
+class _Search:
+    """Trials, each a process; words: why layers do not fit; peaks: of those that do."""
+
+    def __init__(self, ctx: Context, params: FitsParams) -> None:
+        self._ctx, self._params = ctx, params
+        self.words: dict[int, str] = {}
+        self.peaks: dict[int, int] = {}
+
+    @property
+    def history(self) -> str:
+        tried = sorted([*self.words, *self.peaks])
+        return "layers tried: " + ", ".join(f"{n} {'fits' if n in self.peaks else 'does not'}" for n in tried)
+
+    def next(self, found: int) -> str:
+        return self.words[found + 1]
+
+    def fits(self, layers: int) -> bool:
+        """Where a process ends for a reason that does not speak of memory, the same without the limit tells: it goes
+        well, and memory was the reason; or it does not, and the reason is another one."""
+        from microbench.offload.zero_fit import out_of_memory
+
+        ended, tried = self._try(layers, self._params.memory)
+        if tried is None and not out_of_memory(ended.log):
+            free, whole = self._try(layers, 0)
+            if whole is None:
+                raise RuntimeError(f"{layers} layers, also without a limit of memory: {free.reason}")
+            tried = whole if whole.refused else None
+        if tried is not None and tried.refused:
+            raise Skip(tried.refused)
+        if tried is None or tried.words:
+            self.words[layers] = tried.words if tried else f"{ended.reason} (and not without the limit)"
+            return False
+        self.peaks[layers] = tried.peak
+        return True
+
+    def _try(self, layers: int, memory: int) -> tuple[Ended, Tried | None]:
+        """One trial in a fresh process, with so much memory; 0: without a limit. None where it did not answer."""
+        from harness import children
+        from microbench.offload.zero_fit import Trial, Tried
+
+        params = self._params
+        with room.opened(self._ctx, f"fits-{layers}-{memory}") as folder:
+            asked = Asked(
+                params.stage, params.optimizer, params.parameters, params.deep(layers), params.sequence, params.batch,
+                params.dtype, str(folder / "swap"), 0, 0, self._ctx.seed,
+            )  # fmt: skip
+            threads = len(os.sched_getaffinity(0))
+            work = children.Work("microbench.offload.zero_fit:fit", Trial(asked, memory), threads=threads)
+            said = f"trying {layers} layers" + ("" if memory else " without a limit")
+            [ended] = children.run(work, folder / "world", LIMIT, self._ctx.say, said)
+        if ended.late:
+            raise RuntimeError(f"{layers} layers: {ended.reason} of {LIMIT:.0f} s")
+        return ended, msgspec.json.decode(ended.result, type=Tried) if ended.ok else None
+
+
+def _numbers(params: FitsParams, layers: int, by: str, origin: Origin, flags: Sequence[str]) -> list[Measurement]:
+    whole = count(params.deep(layers)) if layers else 0
+    return [
+        _of("largest", float(whole), Unit.COUNT, origin, {"by": by}, flags, Better.HIGHER),
+        _of("layers", float(layers), Unit.COUNT, origin, {"by": by}, flags, Better.HIGHER),
+    ]
+
+
+def _of(
+    metric: str, value: float, unit: Unit, origin: Origin, params: Params, flags: Sequence[str] = (),
+    better: Better = Better.LOWER,
+) -> Measurement:  # fmt: skip
+    return Measurement(metric, unit, better, (value,), origin, None, (), Evidence(flags=tuple(flags)), params)

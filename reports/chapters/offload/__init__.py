@@ -1,0 +1,20 @@
+"""Offloading: training with states on other tiers, and the largest model that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.summary import Cell
+from reports.chapters.offload import training
+from reports.model import Chapter
+from reports.subject import Subject
+
+INTRO = (
+    "How fast states move between a device, the host's memory and its disk, and what a training step pays for keeping "
+    "them there."
+)
+
+
+def chapter(subject: Subject, cells: Sequence[Cell]) -> Chapter:
+    pictures, tables = training.sections(subject, cells)
+    return Chapter(subject.identifier("offload"), "Offload", INTRO, tuple(pictures), tuple(tables))

@@ -1,0 +1,63 @@
+"""The largest model that fits: found by trying, by the formulas, and by the formulas on the cluster that is defined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.records import Params
+from harness.summary import Cell, Figure
+from harness.units import show_size
+from reports.model import Column, Group, Table, Text
+from reports.numbers import GAP
+from reports.subject import Subject
+from reports.text import clean
+
+NONE = Text("–", tone="muted")
+TIERS = {"cpu": "host", "nvme": "NVMe"}
+
+
+def tables(subject: Subject, cells: Sequence[Cell]) -> list[Table]:
+    """A row for each stage and tier."""
+    if not cells:
+        return []
+    rows = [_row(cell) for cell in cells]
+    columns = (
+        Column("Model's widths", share=17), Column("Stage, tiers", share=20), Column("Memory", numeric=True, share=13),
+        Column("Found", numeric=True, share=17), Column("Formula (modelled)", numeric=True, share=17),
+        Column("Found over formula", numeric=True, share=16),
+    )  # fmt: skip
+    caption = (
+        "Largest model that trains in so much host memory beyond what libraries take. Found: by bisection over layers, "
+        "every trial a fresh process with that limit; one layer more runs out of memory. Formula: the deepest model "
+        "whose states, largest piece at work and checkpointed activations fit. Parameters, and layers below."
+    )
+    return [Table(subject.identifier("offload-fits"), caption, columns, (Group("", tuple(rows)),))]
+
+
+def _row(cell: Cell) -> tuple[Text, ...]:
+    found, formula = (_of(cell, "largest", by) for by in ("search", "formula"))
+    layers = [_of(cell, "layers", by) for by in ("search", "formula")]
+    ratio = found.interval.value / formula.interval.value if found and formula and formula.interval.value else 0.0
+    memory = cell.params.get("memory")
+    return (
+        Text(f"{clean(str(cell.params.get('model', '')).rpartition('/')[2])}, {clean(cell.params.get('dtype', ''))}"),
+        Text(_way(cell.params)),
+        Text(show_size(memory).replace(" ", GAP)) if isinstance(memory, int) else NONE,
+        _count(found, layers[0]), _count(formula, layers[1]), Text(f"{ratio:.2f}") if ratio else NONE,
+    )  # fmt: skip
+
+
+def _way(params: Params) -> str:
+    tiers = [TIERS.get(str(params.get(what)), "–") for what in ("optimizer", "parameters")]
+    return f"stage {params.get('stage')}" + (f", {' + '.join(tiers)}" if set(tiers) != {"–"} else "")
+
+
+def _of(cell: Cell, name: str, by: str) -> Figure | None:
+    return next((f for f in cell.figures if f.name == name and f.own.get("by") == by), None)
+
+
+def _count(figure: Figure | None, layers: Figure | None) -> Text:
+    if figure is None or not figure.interval.value:
+        return NONE
+    said = f"{layers.interval.value:.0f} layers" if layers else ""
+    return Text(f"{figure.interval.value / 1e6:,.1f}{GAP}M", said)
