@@ -60,6 +60,7 @@ def _text(cluster: Cluster) -> str:
     lines.append(f"{cluster.nodes} nodes x {node.devices} devices ({device.granularity}) = {cluster.devices}")
     figures = [(f"peak {dtype}", peak) for dtype, peak in device.peaks.items()]
     named = {"memory": device.memory, "memory bandwidth": device.bandwidth, "power": device.power}
+    named["between interruptions"] = device.interruptions
     figures += [(name, peak) for name, peak in named.items() if peak]
     if node.link:
         lines.append(f"inside a node: {node.link.kind}, {node.link.topology}")

@@ -90,7 +90,7 @@ def _known(known: Cluster, found: Sequence[FoundDevice]) -> Cluster:
         known,
         name=LOCAL,
         title=f"this machine: {count} x {found[0].name}; figures from definition {known.name}",
-        description=f"Devices as found; peaks, memory, power and price from {known.name}.{said}",
+        description=f"Devices as found; peaks, memory, power, price and interruptions from {known.name}.{said}",
         nodes=1,
         node=Node(devices=count, link=link),
         launch=Launch(),

@@ -56,6 +56,7 @@ def figures(cluster: Cluster) -> Iterator[tuple[str, Peak, Unit]]:
         ("device.memory", device.memory, Unit.BYTE),
         ("device.bandwidth", device.bandwidth, Unit.BYTE_PER_SECOND),
         ("device.power", device.power, Unit.WATT),
+        ("device.interruptions", device.interruptions, Unit.SECOND),
         ("node.link.per_device", link.per_device if link else None, Unit.BYTE_PER_SECOND),
         ("node.link.per_link", link.per_link if link else None, Unit.BYTE_PER_SECOND),
         ("node.network.rate", network.rate if network else None, Unit.BYTE_PER_SECOND),

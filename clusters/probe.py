@@ -34,6 +34,7 @@ def _missing(cluster: Cluster) -> Iterator[str]:
         (device.memory, "device", "memory", "B", "size of one device's memory"),
         (device.bandwidth, "device", "bandwidth", "B/s", "peak of one device's memory"),
         (device.power, "device", "power", "W", "maximum of one device"),
+        (device.interruptions, "device", "interruptions", "s", "one device, mean between two that stop its job"),
         (node.devices == 1 or (node.link and node.link.per_device), "node.link", "per_device", "B/s", "one direction"),
     ]
     lines = [

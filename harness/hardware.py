@@ -53,6 +53,7 @@ class Device(Struct, frozen=True):
     bandwidth: Peak | None = None  # B/s, device memory
     power: Peak | None = None  # W
     price: Price | None = None
+    interruptions: Peak | None = None  # s of one device in a job between two that stop the job
 
 
 class Link(Struct, frozen=True):

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 from harness.hardware import Cluster, Peak
 from harness.records import FoundDevice, Provenance
-from harness.units import show_size
+from harness.units import digits, show_size
 from reports.model import Chapter, Column, Fact, Group, Table, Text
-from reports.numbers import declared
+from reports.numbers import GAP, declared
 from reports.shares import cite
 from reports.subject import Subject
 from reports.text import clean, counted, listed
 
 NONE = Text("–", tone="muted")
 SIMULATED = "simulated"  # vendor of devices that a definition declares and nobody looked for
+YEAR = 365.25 * 86400  # s
 DETAILS = 8  # of a device, in the table
 
 
@@ -106,6 +107,7 @@ def _rows(subject: Subject) -> list[tuple[Text, ...]]:
         _row("Inside a node", _link(cluster), ""),
         _row("Between nodes", _network(cluster), ""),
         _row("Power each", _peak(cluster, device.power), ""),
+        _row("Between interruptions", _years(cluster, device.interruptions), ""),
         _row("Price", _price(cluster), ""),
     ]
     for key, value in list(kinds[0].device.details.items() if kinds else [])[:DETAILS]:
@@ -120,6 +122,10 @@ def _row(term: str, declared: str, detected: str) -> tuple[Text, ...]:
 
 def _peak(cluster: Cluster, peak: Peak | None) -> str:
     return f"{declared(peak.value, peak.unit)}, {clean(peak.basis)} ({cite(cluster, peak.source)})" if peak else ""
+
+
+def _years(cluster: Cluster, peak: Peak | None) -> str:
+    return f"{digits(peak.value / YEAR)}{GAP}years, {clean(peak.basis)} ({cite(cluster, peak.source)})" if peak else ""
 
 
 def _link(cluster: Cluster) -> str:
