@@ -113,6 +113,7 @@ def _run(function: Function, rank: int, ranks: int, port: int, folder: Path) -> 
         log = os.open(folder / f"log-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115 (as long as the process)
         os.environ.update(
             RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks),
             MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),

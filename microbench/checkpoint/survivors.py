@@ -7,6 +7,7 @@ claims to be whole first, the one before it where that is damaged.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +81,7 @@ def find(engine: str, shape: Shape, folder: Path) -> Found:
         try:
             loader.load(state, path)
         except BaseException as error:
-            reason = reason_of(error)
+            reason = reason_of(error).replace(f"{folder}{os.sep}", "")
         reason = next(filter(None, _all(reason)), "")
         if not reason:
             wrong = tuple(dict.fromkeys(name for names in _all(state.differences(step)) for name in names))
@@ -95,7 +96,7 @@ def reason_of(error: BaseException) -> str:
     if failures:
         error = next(iter(failures.values()))[0]
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300] if lines else 'no word of why'}"
+    return f"{type(error).__name__}: {lines[0][:160] if lines else 'no word of why'}"
 
 
 def _all(value: T) -> list[T]:

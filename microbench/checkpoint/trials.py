@@ -57,9 +57,13 @@ class Answer(Struct, frozen=True):
 
 def supervise(place: Place) -> Answer:
     """The entry of the process. It imports, and never joins a world itself."""
-    asked = place.read(Asked)
+    return carry_out(place.read(Asked), place.folder)
+
+
+def carry_out(asked: Asked, logs: Path) -> Answer:
+    """All trials; RuntimeError where the engine does not work without any fault either."""
     _warm(asked.engine)
-    crew = Crew(asked, Path(asked.folder), place.folder)
+    crew = Crew(asked, Path(asked.folder), logs)
     words, limited = list[str](), False
     if asked.fault == "full":
         reason = faults.isolate()
@@ -74,7 +78,7 @@ def supervise(place: Place) -> Answer:
     for index in range(asked.trials):
         draw = random.Random(f"{asked.seed} {asked.fault} {index}")  # noqa: S311 - places and moments, no secret
         trials.append(act[asked.fault](index, draw))
-        with open(place.folder / LINES, "a", encoding="utf-8") as file:
+        with open(logs / LINES, "a", encoding="utf-8") as file:
             print(trials[-1].outcome, file=file)
     return Answer(tuple(trials), size, tuple(words))
 
