@@ -64,7 +64,7 @@ class Subject:
 
     @cached_property
     def modelled(self) -> bool:
-        """Whether no number here is a measurement. A model's number beside a measured one is labelled where it stands."""
+        """Whether no number here is a measurement. A model's beside a measured one is labelled where it stands."""
         return self.run.info.simulated or origins(self.measured) == [Origin.MODELLED]
 
     @property

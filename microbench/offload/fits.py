@@ -68,12 +68,17 @@ class FitsParams(Struct, frozen=True):
 @benchmark("offload.fits", version=1, params=FitsParams, scope="host", rate="largest", needs=("deepspeed",))
 def fits(ctx: Context, params: FitsParams) -> Sequence[Measurement]:
     """The largest model that can be trained in so much memory, found by trying, beside what the formulas say."""
+    from microbench.storage.operators import ensure
+
     room.place(ctx)
     if ctx.device.type != "cpu":
         raise Skip("what is limited is a process's host memory, and the states of this device lie in its own")
     written = 1.5 * needed(params.deep(params.most), params.plan, params.sequence, params.batch).nvme
-    flags = [room.require(ctx, int(written)).words] if written else []
-    within = Tiers(0.0, float(params.memory), float("inf"))
+    disk = room.require(ctx, int(written))
+    flags = [disk.words] if written else []
+    if written:
+        ensure(ctx, "async_io")
+    within = Tiers(0.0, float(params.memory), float(disk.free))
     formula = largest(params.deep(1), params.plan, within, params.sequence, params.batch, apart=False)
     search = _Search(ctx, params)
     found = deepest(search.fits, formula, params.most)

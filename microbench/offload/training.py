@@ -73,11 +73,14 @@ class TrainingParams(Struct, frozen=True):
 def training(ctx: Context, params: TrainingParams) -> Sequence[Measurement]:
     """A training step with DeepSpeed's ZeRO, by stage and by the tier that states are offloaded to."""
     from microbench.offload import zero_results
+    from microbench.storage.operators import ensure
 
     swaps = "nvme" in (params.optimizer, params.parameters)
     written = SPARE * needed(params.described, params.plan, params.sequence, params.batch).nvme
     flags = [f"swap files: {room.require(ctx, int(written)).words}"] if swaps else []
     room.place(ctx)
+    if swaps:
+        ensure(ctx, "async_io")
     told = _train(ctx, params)
     _check(told, params)
     return zero_results.measurements(params, told, ctx.meter.origin, flags)

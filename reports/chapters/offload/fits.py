@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.records import Params
 from harness.summary import Cell, Figure
 from harness.units import show_size
+from reports.chapters.offload.cells import NONE, short
+from reports.chapters.offload.room import plain_count
 from reports.model import Column, Group, Table, Text
-from reports.numbers import GAP
+from reports.numbers import GAP, percent
 from reports.subject import Subject
 from reports.text import clean
-
-NONE = Text("–", tone="muted")
-TIERS = {"cpu": "host", "nvme": "NVMe"}
 
 
 def tables(subject: Subject, cells: Sequence[Cell]) -> list[Table]:
@@ -29,7 +27,8 @@ def tables(subject: Subject, cells: Sequence[Cell]) -> list[Table]:
     caption = (
         "Largest model that trains in so much host memory beyond what libraries take. Found: by bisection over layers, "
         "every trial a fresh process with that limit; one layer more runs out of memory. Formula: the deepest model "
-        "whose states, largest piece at work and checkpointed activations fit. Parameters, and layers below."
+        "whose states, largest piece at work and checkpointed activations fit, on the disk too where they go there. "
+        "Parameters, and layers below."
     )
     return [Table(subject.identifier("offload-fits"), caption, columns, (Group("", tuple(rows)),))]
 
@@ -41,15 +40,10 @@ def _row(cell: Cell) -> tuple[Text, ...]:
     memory = cell.params.get("memory")
     return (
         Text(f"{clean(str(cell.params.get('model', '')).rpartition('/')[2])}, {clean(cell.params.get('dtype', ''))}"),
-        Text(_way(cell.params)),
+        Text(short(cell.params)),
         Text(show_size(memory).replace(" ", GAP)) if isinstance(memory, int) else NONE,
-        _count(found, layers[0]), _count(formula, layers[1]), Text(f"{ratio:.2f}") if ratio else NONE,
+        _count(found, layers[0]), _count(formula, layers[1]), Text(percent(ratio)) if ratio else NONE,
     )  # fmt: skip
-
-
-def _way(params: Params) -> str:
-    tiers = [TIERS.get(str(params.get(what)), "–") for what in ("optimizer", "parameters")]
-    return f"stage {params.get('stage')}" + (f", {' + '.join(tiers)}" if set(tiers) != {"–"} else "")
 
 
 def _of(cell: Cell, name: str, by: str) -> Figure | None:
@@ -60,4 +54,4 @@ def _count(figure: Figure | None, layers: Figure | None) -> Text:
     if figure is None or not figure.interval.value:
         return NONE
     said = f"{layers.interval.value:.0f} layers" if layers else ""
-    return Text(f"{figure.interval.value / 1e6:,.1f}{GAP}M", said)
+    return Text(plain_count(figure.interval.value), said)

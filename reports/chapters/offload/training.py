@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.summary import Cell, Figure
 from harness.units import Unit, show_size
-from reports.chapters.offload import efficiency, fits
+from reports.chapters.offload import efficiency, fits, room
 from reports.chapters.offload.cells import AHEAD, NONE, TIERS, among, number, setting, short
 from reports.figures.stacked import Bar, stacked
 from reports.model import Column, Group, Picture, Table, Text
@@ -34,7 +34,8 @@ def sections(subject: Subject, cells: Sequence[Cell]) -> tuple[list[Picture], li
             _memory(subject, name, those),
             *efficiency.tables(subject, name, those),
         ]
-    return pictures, tables + fits.tables(subject, [c for c in cells if member(c.benchmark) == "fits"])
+    sought = [c for c in cells if member(c.benchmark) == "fits"]
+    return pictures, [*tables, *fits.tables(subject, sought), *(room.tables(subject) if trained or sought else [])]
 
 
 def _order(cell: Cell) -> tuple[str, ...]:
