@@ -31,7 +31,8 @@ def report(args: argparse.Namespace) -> int:
 def write(paths: Sequence[Path], formats: Sequence[str], folder: Path) -> list[Path]:
     """Report files of the runs in `paths`, written under `folder`."""
     from bench.expectations import models
+    from bench.goodput import goodputs
     from reports.write import write as write_reports
 
     runs = [store.read(path) for path in paths]
-    return write_reports(runs, formats, folder, [models(run) for run in runs])
+    return write_reports(runs, formats, folder, [(*models(run), *goodputs(run)) for run in runs])

@@ -9,16 +9,15 @@ from harness.store import Run
 from harness.units import show_duration
 from reports import appendix, hardware, headline, method, modes, origins, outcomes
 from reports.chapters import chapters
-from reports.curve_model import CurveModel
 from reports.model import Chapter, Document, Fact, Part, Tally
-from reports.subject import Subject
+from reports.subject import Model, Subject
 from reports.text import clean, counted
 
 BANNER = "Modelled, not measured"
 
 
-def build(runs: Sequence[Run], models: Sequence[tuple[CurveModel, ...]] = ()) -> Document:
-    """The report of one run, or of several as parts one after the other; models: of each run's curves.
+def build(runs: Sequence[Run], models: Sequence[tuple[Model, ...]] = ()) -> Document:
+    """The report of one run, or of several as parts one after the other; models: of each run, as Subject has them.
     UsageError for none."""
     if not runs:
         raise UsageError("no run to report on. See `bench list runs`, then `bench report RUN`.")

@@ -13,10 +13,14 @@ from harness.store import Run
 from harness.summary import Cell, Figure, cells
 from harness.units import parse_size, show_size
 from reports.curve_model import CurveModel
+from reports.goodput_model import GoodputModel
 from reports.numbers import plus_minus, shown
 from reports.reading import measured, origin_words, origins, size_of
 from reports.text import anchor
 from reports.titles import order
+
+Model = CurveModel | GoodputModel
+"""What `bench` hands in with a run."""
 
 CACHES = 4  # a figure is memory's where the working set is at least this many last-level caches (METHOD 12)
 _CACHE = re.compile(r"\b(L[1-4]d?)[ :]+(?:(\d+) x )?([0-9.]+ ?[KMGT]i?B)")
@@ -39,11 +43,11 @@ class Cache:
 @dataclass(frozen=True)
 class Subject:
     """`name` starts every identifier of this run's part of the document. models: of its curves over
-    message size, as `bench` hands them in."""
+    message size and of its checkpoints, as `bench` hands them in."""
 
     run: Run
     name: str
-    models: tuple[CurveModel, ...] = ()
+    models: tuple[Model, ...] = ()
 
     @cached_property
     def cells(self) -> list[Cell]:

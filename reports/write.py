@@ -8,15 +8,15 @@ from pathlib import Path
 from harness.errors import CannotRun, UsageError
 from harness.files import write_atomically
 from harness.store import Run
-from reports.curve_model import CurveModel
 from reports.document import build
 from reports.model import Document
+from reports.subject import Model
 
 FORMATS = ("html", "pdf", "md")
 
 
 def write(
-    runs: Sequence[Run], formats: Sequence[str], folder: Path, models: Sequence[tuple[CurveModel, ...]] = ()
+    runs: Sequence[Run], formats: Sequence[str], folder: Path, models: Sequence[tuple[Model, ...]] = ()
 ) -> list[Path]:
     """report.html, report.pdf and report.md of the runs under `folder`, in the order of FORMATS.
 

@@ -29,6 +29,8 @@ def tables(subject: Subject, cells: Sequence[Cell]) -> list[Table]:
     """One row for each curve that has a model; nothing where none was handed in."""
     rows, notes = [], Notes()
     for model in subject.models:
+        if not isinstance(model, CurveModel):
+            continue
         those = [cell for cell in cells if _same(cell, model)]
         if those:
             rows.append(_row(subject, model, those, notes))
