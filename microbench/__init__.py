@@ -18,6 +18,7 @@ BENCHMARKS = (
     "microbench.memory",
     "microbench.offload.fits",
     "microbench.offload.io",
+    "microbench.offload.sustained",
     "microbench.offload.training",
 )
 """Modules that register benchmarks, one on a line. Importing one imports no torch."""

@@ -122,18 +122,18 @@ class Positional:
             if self._bounce:
                 self._bounce[thread].view[:] = piece
                 piece = self._bounce[thread].view
-            _whole(os.pwritev(file, [piece], offset + start), block, "written")
+            whole_block(os.pwritev(file, [piece], offset + start), block, "written")
 
     def _read(self, thread: int, file: int, offset: int) -> None:
         block, view = self._shape.block, self._region.view
         for start in self._starts(thread):
             piece = view[start : start + block]
             into = self._bounce[thread].view if self._bounce else piece
-            _whole(os.preadv(file, [into], offset + start), block, "read")
+            whole_block(os.preadv(file, [into], offset + start), block, "read")
             if self._bounce:
                 piece[:] = into
 
 
-def _whole(count: int, block: int, what: str) -> None:
+def whole_block(count: int, block: int, what: str) -> None:
     if count != block:
         raise OSError(f"{count} of {block} B {what}: the file is too short, or the disk full")
