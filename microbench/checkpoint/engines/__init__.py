@@ -7,6 +7,7 @@ it gave back waits until the checkpoint would survive a loss of power.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -74,11 +75,28 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "dcp": _lazily("dcp:Dcp"),
     "dcp_async": _lazily("dcp_async:DcpAsync"),
     "lazy": _lazily("lazy:Lazy"),
+    "megatron": _lazily("megatron:Megatron"),
 }
 """Making one imports what it needs, and nothing else does."""
 
 
+NEEDS = {"megatron": "megatron.core"}
+EIGHTHS = 8  # what the model's widths divide by: shards of one size
+
+
 def refuses(name: str, ranks: int, device: str) -> str | None:
     """Why an engine cannot run with that many ranks on that kind of device ('cpu', 'cuda'); None where it can."""
-    del name, ranks, device
+    del device  # each of them runs on both
+    module = NEEDS.get(name)
+    if module is not None and not _there(module):
+        return f"{module} is not installed"
+    if name == "megatron" and EIGHTHS % ranks:
+        return f"megatron-core asks for shards of one size, and the model's widths do not divide by {ranks} ranks"
     return None
+
+
+def _there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False

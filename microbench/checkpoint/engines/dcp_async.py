@@ -24,6 +24,8 @@ class DcpAsync:
     notes = ("state is copied while training stands still, then written by a thread",)
 
     def __init__(self) -> None:
+        import torch.distributed.checkpoint  # noqa: F401 (here, so that no save pays for it)
+
         self.phases: dict[str, float] = {}
         self._stager: Any = None
         self._group: Any = None

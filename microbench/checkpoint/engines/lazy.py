@@ -66,6 +66,8 @@ class Lazy:
     )
 
     def __init__(self) -> None:
+        import torch.distributed.checkpoint  # noqa: F401 (here, so that no save pays for it)
+
         self.phases: dict[str, float] = {}
         self._stager: Any = None
         self._group: Any = None
