@@ -18,6 +18,9 @@ PUBLISHED = "h100"
 """The definition whose devices' interruptions have been published; asked where a cluster's own are not known."""
 
 SIZES = (1024, 16384)  # devices of the jobs that are looked at, beside the cluster itself
+FREE = 0.1  # share of the blocked time; where a save goes on for longer in the background, that may cost something
+UNDRAGGED = "written out after training has gone on, and what that costs steps was not measured: goodput is overstated"
+
 REACH, POINTS = 30.0, 61  # a curve goes from the least best interval over REACH to the greatest times REACH
 
 
@@ -55,6 +58,11 @@ def jobs(cluster: Cluster, mtbf: float | None = None) -> tuple[bool, tuple[Job, 
     return own, tuple(Job(size, goodput.of_job(known.value, size), source) for size in sizes)
 
 
+def _notes(known: Measured) -> tuple[str, ...]:
+    free = known.drag is None and known.value.lag > FREE * known.value.blocked
+    return (UNDRAGGED,) if free else ()
+
+
 def _of_job(held: Iterable[tuple[Cell, Measured]], job: Job, own: bool) -> list[GoodputModel]:
     """All engines of a job over one range of intervals, so that they can share a figure."""
     plans = [(cell, known, goodput.plan(known, job.mtbf)) for cell, known in held]
@@ -64,7 +72,7 @@ def _of_job(held: Iterable[tuple[Cell, Measured]], job: Job, own: bool) -> list[
     return [
         GoodputModel(
             cell.params, job, own, plan.interval, plan.young, plan.daly, plan.goodput,
-            tuple((at, goodput.curve(known, job.mtbf, at)) for at in span if at >= known.value.lag),
+            tuple((at, goodput.curve(known, job.mtbf, at)) for at in span if at >= known.value.lag), _notes(known),
         )
         for cell, known, plan in plans
     ]  # fmt: skip

@@ -25,7 +25,7 @@ class GoodputModel:
 
     params: of the cell of checkpoint.save. best, young, daly: interval of training between two saves, s, exact and by
     the closed forms. goodput: at the best one. curve: (interval in s, goodput) by ascending interval. own: whether
-    the source speaks of this cluster's devices.
+    the source speaks of this cluster's devices. notes: what a reader of its numbers must know.
     """
 
     params: Params
@@ -36,3 +36,4 @@ class GoodputModel:
     daly: Interval
     goodput: Interval
     curve: tuple[tuple[float, Interval], ...]
+    notes: tuple[str, ...] = ()

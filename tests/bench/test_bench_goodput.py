@@ -81,6 +81,14 @@ def test_every_engine_is_modelled_from_its_own_costs() -> None:
     assert max(at.value for _, at in last.curve) == pytest.approx(last.goodput.value, rel=1e-3)
 
 
+def test_a_background_whose_drag_is_unknown_is_not_taken_for_free() -> None:
+    """torch.save leaves its bytes to the page cache: it would look better than it is."""
+    noted = [
+        bool(goodputs(run(record))[0].notes) for record in (save("torch"), save("lazy", 1.2), save("dcp", durable=0.51))
+    ]
+    assert noted == [True, False, False]
+
+
 def test_a_save_with_a_cost_unknown_has_no_model() -> None:
     assert goodputs(run(save("dcp", restore=0.0))) == ()
     assert goodputs(run()) == ()

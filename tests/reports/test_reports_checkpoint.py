@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import reports_synthetic as synthetic
 
@@ -118,6 +119,12 @@ def test_goodput_has_a_figure_for_two_jobs_and_a_row_for_each() -> None:
 def test_figures_of_other_devices_are_called_so() -> None:
     _, (table,) = goodput.sections(subject([], [model("dcp", 1024, 60.0, own=False)]), [])
     assert any(note.startswith("n/a for this cluster") and "docs/clusters.md" in note for note in table.notes)
+
+
+def test_what_a_model_leaves_out_is_marked_at_its_engine() -> None:
+    held = replace(model("torch", 1024, 60.0), notes=("drag was not measured",))
+    _, (table,) = goodput.sections(subject([], [held]), [])
+    assert table.notes[int(table.groups[0].rows[0][0].mark) - 1] == "Drag was not measured."
 
 
 def test_a_small_loss_keeps_its_digits() -> None:

@@ -70,7 +70,7 @@ def _table(subject: Subject, models: Sequence[GoodputModel]) -> Table:
     notes, groups = Notes(), []
     for job, those in grouped(models, lambda model: model.job).items():
         notes.mark(sentence(f"interruptions {clean(job.source)}"))
-        groups.append(Group(sentence(of_job(job))[:-1], tuple(_row(model, those) for model in those)))
+        groups.append(Group(sentence(of_job(job))[:-1], tuple(_row(model, those, notes) for model in those)))
     if not all(model.own for model in models):
         notes.mark(sentence(NOT_OURS))
     columns = (
@@ -87,10 +87,11 @@ def _table(subject: Subject, models: Sequence[GoodputModel]) -> Table:
     return Table(subject.identifier("checkpoint-goodput"), caption, columns, tuple(groups), tuple(notes.texts))
 
 
-def _row(model: GoodputModel, among: Sequence[GoodputModel]) -> tuple[Text, ...]:
+def _row(model: GoodputModel, among: Sequence[GoodputModel], notes: Notes) -> tuple[Text, ...]:
     value, ends = share(model.goodput)
+    name, mark = engine(model, among), notes.mark(sentence("; ".join(model.notes))) if model.notes else ""
     return (
-        Text(engine(model, among)), Text(_wait(model.best.value), _range(model.best)),
+        Text(name, mark=mark), Text(_wait(model.best.value), _range(model.best)),
         Text(_wait(model.young.value)), Text(_wait(model.daly.value)), Text(value, ends),
     )  # fmt: skip
 
