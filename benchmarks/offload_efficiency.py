@@ -1,8 +1,8 @@
 """Offload: efficiency predicted by ZeRO-Infinity's model over the efficiency measured.
 
-`python benchmarks/offload_efficiency.py [--json] [--scratch DIR]`. For each setting, DeepSpeed takes steps with states on
-disk and, in turn, steps of the same stage with nothing offloaded, and does the swaps of a step by themselves: every
-round gives a prediction, base / (base + swaps), and a measurement, base / step. The note has both, and what a
+`python benchmarks/offload_efficiency.py [--json] [--scratch DIR]`. For each setting, DeepSpeed takes steps with states
+on disk and, in turn, steps of the same stage with nothing offloaded, and does the swaps of a step by themselves:
+every round gives a prediction, base / (base + swaps), and a measurement, base / step. The note has both, and what a
 schedule that overlaps swaps with computing would reach.
 """
 

@@ -23,6 +23,7 @@ from harness.records import Better, Evidence, Measurement, Origin, Params, Struc
 from harness.registry import benchmark
 from harness.units import Bytes, Unit, show_size
 from microbench.offload.zero_asked import Asked, Tier
+from microbench.offload.zero_config import set_aside
 from microbench.storage import room
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 SEQUENCE = 128  # tokens at most: what is sought is how states fit, not activations
 LIMIT = 600.0  # s of one trial
+BUFFERS = "less the buffers that DeepSpeed is configured to have"
 BY_FORMULA = "model states, the largest piece at work, activations with a checkpoint a layer; in the host's memory"
 
 
@@ -64,6 +66,12 @@ class FitsParams(Struct, frozen=True):
     def deep(self, layers: int) -> models.Model:
         return msgspec.structs.replace(models.load(self.model), layers=layers)
 
+    def asked(self, layers: int, folder: str = "", seed: int = 0) -> Asked:
+        return Asked(
+            self.stage, self.optimizer, self.parameters, self.deep(layers), self.sequence, self.batch, self.dtype,
+            folder, 0, 0, seed,
+        )  # fmt: skip
+
 
 @benchmark("offload.fits", version=1, params=FitsParams, scope="host", rate="largest", needs=("deepspeed",))
 def fits(ctx: Context, params: FitsParams) -> Sequence[Measurement]:
@@ -90,8 +98,16 @@ def fits(ctx: Context, params: FitsParams) -> Sequence[Measurement]:
     return [
         *_numbers(params, found, "search", ctx.meter.origin, (*flags, said, search.history)),
         *_numbers(params, formula, "formula", Origin.MODELLED, (BY_FORMULA,)),
+        *_numbers(params, _with_buffers(params, within), "buffers", Origin.MODELLED, (BY_FORMULA, BUFFERS)),
         _of("peak", float(search.peaks[found]), Unit.BYTE, ctx.meter.origin, {}, ("beyond what libraries take",)),
     ]
+
+
+def _with_buffers(params: FitsParams, room: Tiers) -> int:
+    """Layers that fit by the formula beside the buffers that DeepSpeed is told to have."""
+    rest = room.host - set_aside(params.asked(1))
+    within = Tiers(0.0, max(rest, 0.0), room.nvme)
+    return largest(params.deep(1), params.plan, within, params.sequence, params.batch, apart=False)
 
 
 class _Search:
@@ -136,10 +152,7 @@ class _Search:
 
         params = self._params
         with room.opened(self._ctx, f"fits-{layers}-{memory}") as folder:
-            asked = Asked(
-                params.stage, params.optimizer, params.parameters, params.deep(layers), params.sequence, params.batch,
-                params.dtype, str(folder / "swap"), 0, 0, self._ctx.seed,
-            )  # fmt: skip
+            asked = params.asked(layers, str(folder / "swap"), self._ctx.seed)
             threads = len(os.sched_getaffinity(0))
             work = children.Work("microbench.offload.zero_fit:fit", Trial(asked, memory), threads=threads)
             said = f"trying {layers} layers" + ("" if memory else " without a limit")

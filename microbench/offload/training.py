@@ -62,6 +62,12 @@ class TrainingParams(Struct, frozen=True):
     def plan(self) -> Plan:
         return Plan(self.stage, self.processes, self.processes, self.optimizer, self.parameters, self.dtype)
 
+    def asked(self, folder: str = "", seed: int = 0) -> Asked:
+        return Asked(
+            self.stage, self.optimizer, self.parameters, self.described, self.sequence, self.batch, self.dtype, folder,
+            WARMUP, STEPS, seed,
+        )  # fmt: skip
+
     @property
     def described(self) -> models.Model:
         return msgspec.structs.replace(models.load(self.model), layers=self.layers)
@@ -92,10 +98,7 @@ def _train(ctx: Context, params: TrainingParams) -> list[Told]:
 
     threads = max(1, len(os.sched_getaffinity(0)) // params.processes)
     with room.opened(ctx, "training") as folder:
-        asked = Asked(
-            params.stage, params.optimizer, params.parameters, params.described, params.sequence, params.batch,
-            params.dtype, str(folder / "swap"), WARMUP, STEPS, ctx.seed,
-        )  # fmt: skip
+        asked = params.asked(str(folder / "swap"), ctx.seed)
         work = children.Work("microbench.offload.zero_child:train", asked, params.processes, threads)
         said = f"stage {params.stage}, optimizer {params.optimizer}, parameters {params.parameters}"
         ended = children.run(work, folder / "world", LIMIT, ctx.say, f"training with DeepSpeed: {said}")

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from harness.models.counts import layer_parameters, weights
+from harness.models.zero import PRECISIONS
 from microbench.offload.zero_asked import Asked
 
 BLOCK, DEPTH = 1 << 20, 32  # of asynchronous I/O: B, requests
@@ -44,6 +45,20 @@ def _zero(asked: Asked, pinned: bool) -> dict[str, Any]:
             "stage3_param_persistence_threshold": PERSIST,
         }
     return zero
+
+
+def set_aside(asked: Asked) -> int:
+    """B of host memory for the buffers of this configuration, each rank's: parameters on their way, the optimizer's
+    tile with all its states in float32, a bucket of gradients. No formula of the papers has them."""
+    held = PRECISIONS[asked.dtype]
+    piece = max(layer_parameters(asked.model), _ends(asked))
+    size = held.gradient * piece if asked.stage >= 2 else 0
+    if asked.optimizer == "nvme":
+        size += STATES * 4 * piece
+    if asked.parameters == "nvme":
+        buffers = _buffers(asked)
+        size += held.weight * (buffers["buffer_count"] * buffers["buffer_size"] + piece)
+    return size
 
 
 def _ends(asked: Asked) -> int:

@@ -19,6 +19,7 @@ from harness.models.zero import needed
 from harness.records import Better, Evidence, Measurement, Origin, Params, Rate
 from harness.units import Unit
 from microbench.offload.zero_asked import KINDS, Replay, Step, Told
+from microbench.offload.zero_config import set_aside
 
 if TYPE_CHECKING:
     from microbench.offload.training import TrainingParams
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 DIRECTIONS = dict(zip(KINDS, ("in", "out"), strict=True))
 TIMED = "phases timed around the engine's forward, backward and step, Adam around its own, swaps at the I/O handle"
 STATES_ONLY = "formula: model states, the largest piece at work, activations with a checkpoint a layer"
+BUFFERS = "and the buffers that DeepSpeed is configured to have"
 HOST_DEVICE = "the device is the host's processors: what the formula puts on the device lies in the host's memory"
 SAME = "the same stage with nothing offloaded, in turn with the steps"
 FEWER = "modelled from medians of this cell"
@@ -91,6 +93,10 @@ def _memory(params: TrainingParams, told: Sequence[Told], origin: Origin) -> lis
         found.append(_of("memory", [float(size)], Unit.BYTE, origin, {"tier": tier, "by": "measured"}))
         flags = (STATES_ONLY,) if apart else (STATES_ONLY, HOST_DEVICE)
         found.append(_of("memory", [said[tier]], Unit.BYTE, Origin.MODELLED, {"tier": tier, "by": "formula"}, flags))
+        if tier == "host":
+            whole = said[tier] + params.processes * set_aside(params.asked())
+            by: Params = {"tier": tier, "by": "buffers"}
+            found.append(_of("memory", [whole], Unit.BYTE, Origin.MODELLED, by, (*flags, BUFFERS)))
     return found
 
 

@@ -13,6 +13,8 @@ from reports.numbers import GAP, percent
 from reports.subject import Subject
 from reports.text import clean
 
+WAYS = ("search", "formula", "buffers")
+
 
 def tables(subject: Subject, cells: Sequence[Cell]) -> list[Table]:
     """A row for each stage and tier."""
@@ -20,29 +22,30 @@ def tables(subject: Subject, cells: Sequence[Cell]) -> list[Table]:
         return []
     rows = [_row(cell) for cell in cells]
     columns = (
-        Column("Model's widths", share=17), Column("Stage, tiers", share=20), Column("Memory", numeric=True, share=13),
-        Column("Found", numeric=True, share=17), Column("Formula (modelled)", numeric=True, share=17),
-        Column("Found over formula", numeric=True, share=16),
+        Column("Model's widths", share=15), Column("Stage, tiers", share=19), Column("Memory", numeric=True, share=11),
+        Column("Found", numeric=True, share=14), Column("Formula (modelled)", numeric=True, share=14),
+        Column("Less buffers (modelled)", numeric=True, share=14), Column("Found over it", numeric=True, share=13),
     )  # fmt: skip
     caption = (
         "Largest model that trains in so much host memory beyond what libraries take. Found: by bisection over layers, "
         "every trial a fresh process with that limit; one layer more runs out of memory. Formula: the deepest model "
         "whose states, largest piece at work and checkpointed activations fit, on the disk too where they go there. "
-        "Parameters, and layers below."
+        "Less buffers: in what the buffers leave that DeepSpeed is configured to have. Parameters, and layers below."
     )
     return [Table(subject.identifier("offload-fits"), caption, columns, (Group("", tuple(rows)),))]
 
 
 def _row(cell: Cell) -> tuple[Text, ...]:
-    found, formula = (_of(cell, "largest", by) for by in ("search", "formula"))
-    layers = [_of(cell, "layers", by) for by in ("search", "formula")]
-    ratio = found.interval.value / formula.interval.value if found and formula and formula.interval.value else 0.0
+    found, formula, less = (_of(cell, "largest", by) for by in WAYS)
+    layers = [_of(cell, "layers", by) for by in WAYS]
+    ratio = found.interval.value / less.interval.value if found and less and less.interval.value else 0.0
     memory = cell.params.get("memory")
     return (
         Text(f"{clean(str(cell.params.get('model', '')).rpartition('/')[2])}, {clean(cell.params.get('dtype', ''))}"),
         Text(short(cell.params)),
         Text(show_size(memory).replace(" ", GAP)) if isinstance(memory, int) else NONE,
-        _count(found, layers[0]), _count(formula, layers[1]), Text(percent(ratio)) if ratio else NONE,
+        *(_count(*pair) for pair in zip((found, formula, less), layers, strict=True)),
+        Text(percent(ratio)) if ratio else NONE,
     )  # fmt: skip
 
 

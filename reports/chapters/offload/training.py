@@ -20,6 +20,7 @@ PARTS = {
     "forward": "forward", "backward": "backward", "optimizer": "Adam", "swap in": "swap in", "swap out": "swap out",
     "other": "other",
 }  # fmt: skip
+BY = ("measured", "formula", "buffers")
 PLACES = {"device": "device", "host": "host", "nvme": "NVMe"}
 
 
@@ -88,24 +89,27 @@ def _memory(subject: Subject, name: str, cells: Sequence[Cell]) -> Table:
     rows = []
     for cell in cells:
         for tier, said in PLACES.items():
-            found, formula = (among(cell, "memory", tier=tier, by=by) for by in ("measured", "formula"))
+            found, formula, whole = (among(cell, "memory", tier=tier, by=by) for by in BY)
             if found is None or formula is None:
                 continue
-            ratio = found.interval.value / formula.interval.value if formula.interval.value else 0.0
+            whole = whole or formula
+            ratio = found.interval.value / whole.interval.value if whole.interval.value else 0.0
             rows.append(
-                (Text(short(cell.params)), Text(said), *(_size(f) for f in (found, formula)),
+                (Text(short(cell.params)), Text(said), *(_size(f) for f in (found, formula, whole)),
                  Text(f"{ratio:.2f}") if ratio else NONE)
             )  # fmt: skip
     columns = (
-        Column("Stage, tiers", share=30), Column("Tier", share=14), Column("Measured", numeric=True, share=20),
-        Column("Formula (modelled)", numeric=True, share=20), Column("Ratio", numeric=True, share=16),
+        Column("Stage, tiers", share=24), Column("Tier", share=12), Column("Measured", numeric=True, share=17),
+        Column("Formula (modelled)", numeric=True, share=17), Column("With buffers (modelled)", numeric=True, share=17),
+        Column("Measured over it", numeric=True, share=13),
     )  # fmt: skip
     caption = (
         f"Memory by tier, all ranks of the host: {name}. Measured: greatest resident memory of a step beyond that "
         "before the model was built, allocated memory of a device, bytes in the swap folder. Formula: model states by "
         "ZeRO and ZeRO-Infinity, the largest piece at work, and activations with a checkpoint a layer; where the "
-        "device is the host's processors, its share lies in the host's memory. Buffers and second copies are what is "
-        "beyond it; float32 states have a master copy here that Adam does not need."
+        "device is the host's processors, its share lies in the host's memory. With buffers: and what DeepSpeed is "
+        "configured to set aside for tensors on their way. Second copies (float32 has a master copy too) and what the "
+        "allocator keeps are beyond it."
     )
     return Table(subject.identifier(f"offload-memory-{name}"), caption, columns, (Group("", tuple(rows)),))
 
