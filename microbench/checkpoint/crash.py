@@ -29,13 +29,14 @@ START, PACE = 60.0, 20e6  # s for imports or one world; B/s that a world gets th
 
 class CrashParams(Struct, frozen=True):
     """fault: kill (SIGKILL of all ranks at random moments of a save), full (a disk with too little room), truncated
-    (a file cut at a random place), flipped (one bit of one file). size: B of state over all ranks."""
+    (a file cut at a random place), flipped (one bit of one file). size: B of state over all ranks. processes: that
+    save and load, each a rank: not those of the launch."""
 
     engine: str = "dcp"
     fault: Fault = "kill"
     trials: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
     size: Bytes = 16 * 2**20
-    ranks: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
+    processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -51,7 +52,7 @@ def crash(ctx: Context, params: CrashParams) -> Sequence[Measurement]:
     from harness import children
 
     held = require(ctx, HELD * params.size)
-    reason = refuses(params.engine, params.ranks, "cpu")
+    reason = refuses(params.engine, params.processes, "cpu")
     if reason is not None:
         raise Skip(reason)
     with opened(ctx, "crash") as folder:
@@ -59,7 +60,7 @@ def crash(ctx: Context, params: CrashParams) -> Sequence[Measurement]:
         work.mkdir()
         limit = START + params.size / PACE
         asked = Asked(
-            params.engine, Shape(params.size), params.fault, params.trials, params.ranks, ctx.seed, str(work), limit
+            params.engine, Shape(params.size), params.fault, params.trials, params.processes, ctx.seed, str(work), limit
         )
         world = folder / "world"
         (ended,) = children.run(

@@ -33,7 +33,7 @@ def tried(engine: str, fault: str, counts: dict[str, int], launch: int = 0) -> R
                     params={"outcome": outcome})
         for outcome in crash.TITLES
     ]  # fmt: skip
-    params: Params = {"engine": engine, "fault": fault, "size": 1 << 20, "ranks": 2, "trials": 5}
+    params: Params = {"engine": engine, "fault": fault, "size": 1 << 20, "processes": 2, "trials": 5}
     return synthetic.record("checkpoint.crash", params, Ok(), taken, launch)
 
 

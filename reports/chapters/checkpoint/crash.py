@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.summary import Cell, Figure
 from reports.model import Column, Group, Notes, Picture, Table, Text
 from reports.numbers import GAP
-from reports.reading import figures_of, grouped, ranks_of, say
+from reports.reading import figures_of, grouped, say
 from reports.subject import Subject
 from reports.text import clean, counted, sentence
 
@@ -60,8 +60,13 @@ def _row(cell: Cell, notes: Notes) -> tuple[Text, ...]:
     total = sum(map(_count, counts.values()))
     numbers = [_number(outcome, counts.get(outcome), notes) for outcome in TITLES]
     size = say("size", cell.params.get("size", 0))
-    setting = ", ".join(part for part in (size, counted(ranks_of(cell.params), "rank").replace(" ", GAP)) if part)
+    setting = ", ".join(part for part in (size, _ranks(cell)) if part)
     return Text(clean(cell.params.get("engine", "?")), setting), Text(f"{total:,}"), *numbers
+
+
+def _ranks(cell: Cell) -> str:
+    processes = cell.params.get("processes")
+    return counted(processes, "rank").replace(" ", GAP) if isinstance(processes, int) else ""
 
 
 def _count(figure: Figure) -> int:
