@@ -16,6 +16,7 @@ BENCHMARKS = (
     "microbench.gemm.rules",
     "microbench.gemm.transformer",
     "microbench.memory",
+    "microbench.offload.contention",
     "microbench.offload.fits",
     "microbench.offload.io",
     "microbench.offload.sustained",

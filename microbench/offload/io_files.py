@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COLD = 0.01  # share of a file that memory may hold before a read: more, and the number would be the cache's
 SHARED = "shared"
+ALONE = Team(((0,),), 0, (0,))  # a rank that shares no file
 
 
 @dataclass

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.errors import Skip, WrongAnswer
-from harness.ranks import Ranks, Team
+from harness.ranks import Ranks
 from harness.records import Cadence, Measurement
 from harness.sampling import Block, Meter, Task, measure
 from microbench.offload.io_asked import Asked, describe, rates
-from microbench.offload.io_files import COLD, SHARED, Place, still_held
+from microbench.offload.io_files import ALONE, COLD, SHARED, Place, still_held
 
 if TYPE_CHECKING:
     from harness.context import Context
@@ -180,9 +180,8 @@ def _waiting() -> float:
 
 def _files(place: Place) -> list[Place]:
     """The files of this host, which the one rank that runs fio readies for all jobs."""
-    alone = Team(((0,),), 0, (0,))
     return [
-        replace(place, index=index, team=alone) for index in range(1 if place.shared else place.count)
+        replace(place, index=index, team=ALONE) for index in range(1 if place.shared else place.count)
     ]  # fmt: skip
 
 
