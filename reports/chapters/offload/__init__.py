@@ -1,11 +1,11 @@
-"""Offloading: training with states on other tiers, and the largest model that fits."""
+"""Offloading: the disk and the paths to it, training with states on other tiers, and the largest model that fits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from harness.summary import Cell
-from reports.chapters.offload import training
+from reports.chapters.offload import io, training
 from reports.model import Chapter
 from reports.subject import Subject
 
@@ -16,5 +16,5 @@ INTRO = (
 
 
 def chapter(subject: Subject, cells: Sequence[Cell]) -> Chapter:
-    pictures, tables = training.sections(subject, cells)
-    return Chapter(subject.identifier("offload"), "Offload", INTRO, tuple(pictures), tuple(tables))
+    (drawn, listed), (steps, memory) = io.sections(subject, cells), training.sections(subject, cells)
+    return Chapter(subject.identifier("offload"), "Offload", INTRO, (*drawn, *steps), (*listed, *memory))
