@@ -78,6 +78,9 @@ def fits(ctx: Context, params: FitsParams) -> Sequence[Measurement]:
     """The largest model that can be trained in so much memory, found by trying, beside what the formulas say."""
     from microbench.storage.operators import ensure
 
+    swaps = "nvme" in (params.optimizer, params.parameters)
+    if ctx.meter.origin is Origin.MODELLED and not swaps:  # nothing to try on; formulas hold all the same
+        return _formulas(params, Tiers(0.0, float(params.memory), 0.0))
     room.place(ctx)
     if ctx.device.type != "cpu":
         raise Skip("what is limited is a process's host memory, and the states of this device lie in its own")
@@ -87,9 +90,8 @@ def fits(ctx: Context, params: FitsParams) -> Sequence[Measurement]:
     if written:
         ensure(ctx, "async_io")
     within = Tiers(0.0, float(params.memory), float(disk.free))
-    formula = largest(params.deep(1), params.plan, within, params.sequence, params.batch, apart=False)
     search = _Search(ctx, params)
-    found = deepest(search.fits, formula, params.most)
+    found = deepest(search.fits, _layers(params, within), params.most)
     if not found:
         raise Skip(f"not even one layer fits into {show_size(params.memory)}: {search.words[1]}")
     said = (
@@ -97,16 +99,21 @@ def fits(ctx: Context, params: FitsParams) -> Sequence[Measurement]:
     )
     return [
         *_numbers(params, found, "search", ctx.meter.origin, (*flags, said, search.history)),
-        *_numbers(params, formula, "formula", Origin.MODELLED, (BY_FORMULA,)),
-        *_numbers(params, _with_buffers(params, within), "buffers", Origin.MODELLED, (BY_FORMULA, BUFFERS)),
+        *_formulas(params, within),
         _of("peak", float(search.peaks[found]), Unit.BYTE, ctx.meter.origin, {}, ("beyond what libraries take",)),
     ]
 
 
-def _with_buffers(params: FitsParams, room: Tiers) -> int:
-    """Layers that fit by the formula beside the buffers that DeepSpeed is told to have."""
-    rest = room.host - set_aside(params.asked(1))
-    within = Tiers(0.0, max(rest, 0.0), room.nvme)
+def _formulas(params: FitsParams, within: Tiers) -> list[Measurement]:
+    """Layers that fit by the formula; and beside the buffers that DeepSpeed is told to have."""
+    less = Tiers(0.0, max(within.host - set_aside(params.asked(1)), 0.0), within.nvme)
+    return [
+        *_numbers(params, _layers(params, within), "formula", Origin.MODELLED, (BY_FORMULA,)),
+        *_numbers(params, _layers(params, less), "buffers", Origin.MODELLED, (BY_FORMULA, BUFFERS)),
+    ]
+
+
+def _layers(params: FitsParams, within: Tiers) -> int:
     return largest(params.deep(1), params.plan, within, params.sequence, params.batch, apart=False)
 
 

@@ -113,3 +113,12 @@ def test_buffers_are_of_what_is_offloaded_to_disk() -> None:
         ("none", "none"), ("cpu", "cpu"), ("nvme", "none"), ("nvme", "nvme"))]  # fmt: skip
     assert sizes[0] == sizes[1] < sizes[2] < sizes[3]
     assert sizes[0] == sizes[1] == 2 * 2 * 8192 * 512, "a bucket of gradients of the embedding and the output"
+
+
+def test_a_simulated_cluster_has_the_formulas_and_no_search() -> None:
+    modelled = replace(context(), meter=SimpleNamespace(origin=Origin.MODELLED))
+    found = fits.fits(modelled, fits.FitsParams(stage=2))
+    assert {m.params["by"] for m in found} == {"formula", "buffers"}
+    assert {m.origin for m in found} == {Origin.MODELLED}
+    with pytest.raises(Skip, match="disk"):
+        fits.fits(modelled, fits.FitsParams(optimizer="nvme"))
