@@ -16,6 +16,7 @@ from reports.text import clean, sentence
 
 TIMES = ("blocked", "durable", "restore")
 ALONE = "n/a"
+MIB = 2**20
 
 
 def sections(subject: Subject, cells: Sequence[Cell]) -> tuple[list[Picture], list[Table]]:
@@ -41,11 +42,11 @@ def engine_of(cell: Cell) -> str:
 
 def _table(subject: Subject, setups: dict[str, list[Cell]]) -> Table:
     columns = (
-        Column("Engine", share=15), Column("Blocked", numeric=True, share=14),
+        Column("Engine", share=13), Column("Blocked", numeric=True, share=14),
         Column("Durable", numeric=True, share=14), Column("Restore", numeric=True, share=14),
         Column("Drag", numeric=True, share=13),
         Column("Bandwidth", numeric=True, share=13), Column("Of the roof", numeric=True, share=10),
-        Column("Staging", numeric=True, share=9),
+        Column("Staging", numeric=True, share=11),
     )  # fmt: skip
     notes = Notes()
     groups = tuple(Group(name, tuple(_row(cell, notes) for cell in those)) for name, those in setups.items())
@@ -68,9 +69,14 @@ def _row(cell: Cell, notes: Notes) -> tuple[Text, ...]:
     return (
         Text(engine_of(cell), mark=mark), *(_number(cell.figure(name)) for name in TIMES), _times(cell.figure("drag")),
         _number(cell.figure("bandwidth")), _share(cell.figure("share")),
-        Text(show_size(staging.interval.value).replace(" ", GAP)) if staging and staging.interval.value >= 1
+        Text(show_size(_round(staging.interval.value)).replace(" ", GAP)) if staging and staging.interval.value >= 1
         else Text("none" if staging else ALONE, tone="muted"),
     )  # fmt: skip
+
+
+def _round(size: float) -> float:
+    """Whole MiB, where it is more than one: pages come and go."""
+    return size if size < MIB else round(size / MIB) * MIB
 
 
 def _remarks(durable: Figure) -> list[str]:
