@@ -23,6 +23,7 @@ from microbench.offload.io_asked import IoParams
 from microbench.offload.io_engines import Positional, Shape
 from microbench.offload.io_files import Place, check_read, check_write, random_region
 from microbench.offload.io_memory import CHUNK, Region, difference, fill
+from microbench.storage import operators
 
 SIZE, BLOCK = 4 << 20, 256 << 10
 ENGINES = {
@@ -69,6 +70,17 @@ def test_every_engine_moves_the_region_and_leaves_nothing(tmp_path: Path, engine
 @pytest.mark.parametrize("engine", ["positional", "uring"])
 def test_blocks_that_go_through_a_bounce_buffer_arrive_whole(tmp_path: Path, engine: str, op: str) -> None:
     assert measured(tmp_path, params(op, engine, pinned=False)).samples
+
+
+@pytest.mark.filterwarnings("default")  # DeepSpeed's and torch's own
+@pytest.mark.parametrize("pinned", [True, False])
+def test_deepspeeds_handle_moves_the_region_too(tmp_path: Path, pinned: bool) -> None:
+    if not (operators.build_folder("async_io") / "async_io.so").exists():
+        pytest.skip("DeepSpeed's async_io is not built here, which takes minutes")
+    for op in ("write", "read"):
+        found = measured(tmp_path, params(op, "aio", threads=2, pinned=pinned))
+        assert found.rates[0].amount == SIZE
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_memory_held_before_a_read_is_said(tmp_path: Path) -> None:
@@ -211,6 +223,7 @@ def test_missing_programs_and_packages_are_named(tmp_path: Path, monkeypatch: py
     with pytest.raises(Skip, match="apt-get install fio"):
         io(context(tmp_path), params(engine="fio"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(operators, "_ready", set())
     with pytest.raises(Skip, match="pip install liburing"):
         io(context(tmp_path), params(engine="uring"))
     with pytest.raises(Skip, match="pip install deepspeed"):

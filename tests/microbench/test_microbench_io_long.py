@@ -143,6 +143,7 @@ def test_a_lock_is_stale_when_its_owner_is_gone_and_nothing_happens(tmp_path: Pa
 def test_a_left_lock_is_named_before_anything_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(operators, "build_folder", lambda name: tmp_path / name)
+    monkeypatch.setattr(operators, "_ready", set())
     folder = tmp_path / "async_io"
     folder.mkdir()
     (folder / "lock").touch()
@@ -168,6 +169,7 @@ def test_an_operator_that_cannot_be_built_is_a_skip_with_the_compilers_words(
     log = "[1/2] c++ ...\nfatal error: libaio.h: No such file or directory\nRuntimeError: Error building extension"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(operators, "build_folder", lambda name: tmp_path / name)
+    monkeypatch.setattr(operators, "_ready", set())
     monkeypatch.setattr(operators, "children", SimpleNamespace(
         Work=lambda *given, **more: given, run=lambda *given: [Ended(0, 1, 0, b"", log)]))  # fmt: skip
     ctx = replace(context(tmp_path), say=lambda text: None)
