@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from microbench.checkpoint.model import Sizes
 
-Sharding = Literal["fsdp", "tp", "ddp"]
+Sharding = Literal["fsdp", "tp", "ddp", "zero2", "zero3"]
+"""The last two are DeepSpeed's, of which zero_state.py makes the state."""
 
 
 def place(shape: Sizes, sharding: Sharding, device: torch.device) -> tuple[torch.nn.Module, torch.nn.Module]:

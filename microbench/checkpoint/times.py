@@ -42,9 +42,16 @@ class SaveParams(Struct, frozen=True):
     restores: Annotated[int, msgspec.Meta(ge=1, le=20)] = 2
 
     def __post_init__(self) -> None:
-        if self.engine not in engines.ENGINES:
-            raise ValueError(f"engine={self.engine}: known are {', '.join(engines.ENGINES)}")
+        known = [*engines.EVERY, *engines.ABSENT]
+        if self.engine not in known:
+            raise ValueError(f"engine={self.engine}: known are {', '.join(known)}")
         sizes(self.size)
+        zero = self.engine == "deepspeed"
+        if self.engine in engines.EVERY and zero != self.sharding.startswith("zero"):
+            raise ValueError(
+                f"engine={self.engine} with sharding={self.sharding}: deepspeed saves zero2 and zero3, "
+                "the others fsdp, tp and ddp"
+            )
 
 
 @benchmark("checkpoint.save", version=1, params=SaveParams, scope="host", rate="bandwidth")
@@ -54,10 +61,10 @@ def save(ctx: Context, params: SaveParams) -> Sequence[Measurement]:
     from microbench.checkpoint.measured import measurements
 
     device: Literal["cpu", "cuda"] = "cuda" if ctx.device.type == "cuda" else "cpu"
-    system = room.require(ctx, ROOM * params.size)
     reason = engines.refuses(params.engine, params.ranks, device)
     if reason is not None:
         raise Skip(reason)
+    system = room.require(ctx, ROOM * params.size)
     with room.opened(ctx, f"checkpoint-{params.engine}") as folder:
         place = folder / "checkpoints"
         place.mkdir()
@@ -67,7 +74,7 @@ def save(ctx: Context, params: SaveParams) -> Sequence[Measurement]:
         restored, cold = list[Restored](), list[float]()
         for index in range(params.restores):
             cold.append(forget(place))
-            held = msgspec.structs.replace(asked, folder=str(next(place.iterdir())))
+            held = msgspec.structs.replace(asked, folder=str(next(path for path in place.iterdir() if path.is_dir())))
             found = _world(ctx, params, "restore", held, folder, Restored, index)
             _same(saved, found)
             restored.append(found[0])

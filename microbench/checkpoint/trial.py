@@ -64,12 +64,12 @@ class Restored(Struct, frozen=True):
 
 def save(place: Place) -> Saved:
     """Train and save in turn, the roof between; the last checkpoint stays."""
-    from microbench.checkpoint.engines import ENGINES
+    from microbench.checkpoint.engines import EVERY
     from microbench.checkpoint.roof import Roof
-    from microbench.checkpoint.state import TrainingState
+    from microbench.checkpoint.zero_state import make
 
     asked = place.read(Asked)
-    state, engine = TrainingState(asked.shape), ENGINES[asked.engine]()
+    state, engine = make(asked.shape), EVERY[asked.engine]()
     try:
         return _Trial(asked, place.rank, state, engine, Roof(asked.alignment or None)).run()
     finally:
@@ -204,11 +204,11 @@ class _Waiting:
 
 def restore(place: Place) -> Restored:
     """Load what is there into a state that holds something else, and train one step."""
-    from microbench.checkpoint.engines import ENGINES
-    from microbench.checkpoint.state import TrainingState
+    from microbench.checkpoint.engines import EVERY
+    from microbench.checkpoint.zero_state import make
 
     asked = place.read(Asked)
-    state, engine = TrainingState(asked.shape), ENGINES[asked.engine]()
+    state, engine = make(asked.shape), EVERY[asked.engine]()
     _together()
     begin = time.perf_counter()
     engine.load(state, Path(asked.folder))

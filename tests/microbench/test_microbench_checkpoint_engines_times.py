@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from harness.errors import Skip
 from harness.records import Origin
 from harness.units import Unit
+from microbench.checkpoint import engines
 from microbench.checkpoint.measured import measurements
 from microbench.checkpoint.roof import Roof
 from microbench.checkpoint.times import SaveParams, save
@@ -34,6 +36,33 @@ def test_a_background_save_gives_four_times_and_leaves_nothing(tmp_path: Path) -
     assert found["written"].samples[0] >= found["state"].samples[0]
     assert all(measurement.evidence.width is None for measurement in found.values())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sharding", ["zero2", "zero3"])
+def test_deepspeed_restores_what_it_saved_in_processes_of_their_own(tmp_path: Path, sharding: str) -> None:
+    """The cell compares every partition bit for bit, after each save and after the restore."""
+    reason = engines.refuses("deepspeed", 2, "cpu")
+    if reason is not None:
+        pytest.skip(reason)
+    params = msgspec.convert(
+        {"engine": "deepspeed", "size": SIZE, "sharding": sharding, "saves": 1, "restores": 1}, SaveParams
+    )
+    found = {m.metric: m for m in save(context(tmp_path), params)}  # type: ignore[arg-type]
+    assert found["state"].samples[0] == pytest.approx(SIZE, rel=0.15)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("engine", sorted(engines.ABSENT))
+def test_an_engine_without_numbers_is_skipped_with_its_reason(tmp_path: Path, engine: str) -> None:
+    with pytest.raises(Skip, match="yet"):
+        save(context(tmp_path), SaveParams(engine, SIZE))  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_and_a_sharding_that_do_not_fit_are_refused() -> None:
+    for engine, sharding in (("deepspeed", "fsdp"), ("dcp", "zero3")):
+        with pytest.raises(msgspec.ValidationError, match="deepspeed saves zero2 and zero3"):
+            msgspec.convert({"engine": engine, "sharding": sharding}, SaveParams)
 
 
 def test_a_synchronous_save_has_no_drag_and_tells_its_phases(tmp_path: Path) -> None:

@@ -77,16 +77,30 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "lazy": _lazily("lazy:Lazy"),
     "megatron": _lazily("megatron:Megatron"),
 }
-"""Making one imports what it needs, and nothing else does."""
+"""Engines that save the state as torch keeps it. Making one imports what it needs, and nothing else does."""
+
+EVERY = ENGINES | {"deepspeed": _lazily("deepspeed:DeepSpeed")}
+"""With those that keep the state in their own way."""
+
+ABSENT = {
+    "datastates": "the package that DataStates-LLM is published as is on no registry, and nothing here calls it yet: "
+    "engine=lazy measures its idea",
+    "fastpersist": "DeepSpeed's fast writer does not run on a CPU without changes to its code, and nothing here calls "
+    "it on other devices yet",
+    "deepspeed_universal": "the conversion of DeepSpeed's checkpoints to its universal form is not called here yet",
+}
+"""Engines that a reader looks for, and why they have no numbers."""
 
 
-NEEDS = {"megatron": "megatron.core"}
+NEEDS = {"megatron": "megatron.core", "deepspeed": "deepspeed"}
 EIGHTHS = 8  # what the model's widths divide by: shards of one size
 
 
 def refuses(name: str, ranks: int, device: str) -> str | None:
     """Why an engine cannot run with that many ranks on that kind of device ('cpu', 'cuda'); None where it can."""
     del device  # each of them runs on both
+    if name in ABSENT:
+        return ABSENT[name]
     module = NEEDS.get(name)
     if module is not None and not _there(module):
         return f"{module} is not installed"
