@@ -2,6 +2,10 @@
 
 Both split a region into one part for each thread, and keep `depth` blocks of each part in flight. They open the file
 for direct I/O, and do not make it durable: fsync is ours.
+
+The memory that the aio handle locks lies on ordinary pages. How many pieces the kernel makes of a block then depends on
+how these pages happen to lie: the same read reached 0.9 to 2.6 GB/s in processes started one after the other, where
+large pages gave 2.5 in each (4 KiB pages, ext4, 1 MiB blocks, depth 32).
 """
 
 from __future__ import annotations
@@ -50,7 +54,11 @@ class Aio:
         if shape.pinned:
             self._locked = self._handle.new_cpu_locked_tensor(shape.size, torch.empty(0, dtype=torch.uint8))
         self._tensor = torch.empty(shape.size, dtype=torch.uint8) if self._locked is None else self._locked
-        bounce = "" if shape.pinned else ", which copies the region through a buffer of its own for each call"
+        bounce = (
+            " in memory that it locked, on ordinary pages"
+            if shape.pinned
+            else ", which copies the region through a buffer of its own for each call"
+        )
         self.flags: tuple[str, ...] = (f"DeepSpeed's aio handle (libaio){bounce}",)
 
     def memory(self) -> Bytes1:
