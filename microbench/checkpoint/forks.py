@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -52,12 +53,16 @@ class Forked:
         return len(self.status) < len(self.pids)
 
     def kill(self) -> None:
-        """All at once (SIGKILL), and wait until they are gone."""
-        for rank, pid in enumerate(self.pids):
-            if rank not in self.status:
-                os.kill(pid, signal.SIGKILL)
+        """All at once (SIGKILL), what an engine has started for itself too, and wait until they are gone."""
+        self.sweep()
         while self.look():
             time.sleep(LOOK)
+
+    def sweep(self) -> None:
+        """End what is left in the sessions of all ranks."""
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
     def wait(self, limit: float) -> None:
         """Until all have ended; past `limit` s, or when one has failed and the others do not follow, kill them."""
@@ -71,6 +76,7 @@ class Forked:
             if now > end:
                 self.kill()
             time.sleep(LOOK)
+        self.sweep()
 
     def results(self, kind: type[T]) -> list[T | None]:
         """What each rank returned; None where it did not come to that."""
@@ -102,13 +108,23 @@ def fork(function: Function, ranks: int, folder: Path) -> Forked:
         if not pid:
             _run(function, rank, ranks, port, folder)
         world.pids.append(pid)
+    for pid in world.pids:
+        _await_session(pid)
     return world
+
+
+def _await_session(pid: int) -> None:
+    """Until the process leads a session of its own: a signal to its group before would reach nobody."""
+    with suppress(ProcessLookupError):
+        while os.getpgid(pid) != pid:
+            time.sleep(LOOK)
 
 
 def _run(function: Function, rank: int, ranks: int, port: int, folder: Path) -> None:
     """In the child, which never returns."""
     code = 1
     try:
+        os.setsid()
         end_with_parent()
         log = os.open(folder / f"log-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(log, 1)

@@ -228,7 +228,8 @@ class _Marks:
         return self.at[name]
 
     def rest(self) -> None:
-        while self._take():
+        """What was said before the kill; a process that an engine left behind may hold the pipe open for ever."""
+        while select.select([self._descriptor], [], [], 0)[0] and self._take():
             pass
         os.close(self._descriptor)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
+import psutil
 import pytest
 
 from harness import children
@@ -121,6 +122,27 @@ def test_forked_ranks_answer(tmp_path: Path) -> None:
     world.wait(30)
     assert world.results(Answered) == [Answered("0 of 2"), Answered("1 of 2")]
     assert (world.status, world.late) == ({0: 0, 1: 0}, False)
+
+
+def deep(rank: int) -> Answered:
+    """Starts a process of its own, as engines do that write in another one."""
+    pid = os.fork()
+    if not pid:
+        time.sleep(60)
+        os._exit(0)
+    return Answered(str(pid))
+
+
+def test_what_a_rank_has_started_ends_with_it(tmp_path: Path) -> None:
+    """It would go on writing to a checkpoint whose node is gone."""
+    world = fork(deep, 2, tmp_path / "world")
+    world.wait(30)
+    pids = [int(answered.text) for answered in world.results(Answered) if answered]
+    assert len(pids) == 2
+    end = time.monotonic() + 10
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_kill_leaves_none_and_no_answer(tmp_path: Path) -> None:
