@@ -18,7 +18,7 @@ import msgspec
 
 from clusters.filesystem import direct_alignment
 from harness.errors import Skip, WrongAnswer
-from harness.plateaus import Phases, phases
+from harness.plateaus import FASTER, Phases, phases
 from harness.records import Better, Evidence, Measurement, Rate, Struct
 from harness.registry import benchmark
 from harness.statistics import median_interval
@@ -168,6 +168,6 @@ def _spread(width: float | None) -> tuple[str, ...]:
 
 def _words(params: SustainedParams, found: Phases) -> str:
     if not found.burst:
-        return f"no burst: {show_size(params.size)} were taken at one level, or faster later than at first"
+        return f"no burst: of {show_size(params.size)}, the last level is not slower than the first by a factor of {FASTER:g}"
     at, steady = show_size(found.burst * params.chunk), show_size(found.steady * params.chunk)
     return f"faster until {at}; steady from {steady} on"

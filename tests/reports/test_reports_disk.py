@@ -145,7 +145,7 @@ def test_a_long_write_names_burst_steady_state_and_place() -> None:
 
 def test_a_long_write_at_one_level_says_so() -> None:
     (picture,) = made([long_write(burst=0)]).pictures
-    assert "One level from the first byte to the last" in picture.caption
+    assert "No burst: the last level, 1.1" in picture.caption
 
 
 def test_contention_names_what_runs_beside_and_both_slow_downs() -> None:

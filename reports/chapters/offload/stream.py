@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.plateaus import FASTER
 from harness.summary import Cell, Figure
 from harness.units import show_size
 from reports.figures.series import Level, Series, series
@@ -40,7 +41,7 @@ def _picture(subject: Subject, cell: Cell) -> list[Picture]:
     rates = [step / time for time in whole.samples[-1] if time > 0]
     size = step * len(rates)
     levels = [Level("steady", steady.interval.value, size - step * len(steady.samples[-1]), size)]
-    said = f"One level from the first byte to the last: {quoted(steady)}."
+    said = f"No burst: the last level, {quoted(steady)}, is not slower than the first by a factor of {FASTER:g}."
     if burst is not None and change is not None:
         levels.append(Level("burst", burst.interval.value, 0, change.samples[-1][0]))
         until = show_size(change.samples[-1][0]).replace(" ", GAP)
