@@ -168,6 +168,7 @@ def _spread(width: float | None) -> tuple[str, ...]:
 
 def _words(params: SustainedParams, found: Phases) -> str:
     if not found.burst:
-        return f"no burst: of {show_size(params.size)}, the last level is not slower than the first by a factor of {FASTER:g}"
+        size = show_size(params.size)
+        return f"no burst: of {size}, the last level is not slower than the first by a factor of {FASTER:g}"
     at, steady = show_size(found.burst * params.chunk), show_size(found.steady * params.chunk)
     return f"faster until {at}; steady from {steady} on"
