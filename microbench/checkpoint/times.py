@@ -31,12 +31,12 @@ T = TypeVar("T")
 
 
 class SaveParams(Struct, frozen=True):
-    """size: B of parameters and Adam's moments over all ranks, about. saves: in one run of training. restores: each in
-    a fresh world of processes."""
+    """size: B of parameters and Adam's moments over all ranks, about. processes: ranks that train, on this host.
+    saves: in one run of training. restores: each in a fresh world of processes."""
 
     engine: str = "dcp"
     size: Bytes = 64 << 20
-    ranks: Annotated[int, msgspec.Meta(ge=1, le=1 << 10)] = 2
+    processes: Annotated[int, msgspec.Meta(ge=1, le=1 << 10)] = 2
     sharding: Sharding = "fsdp"
     saves: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
     restores: Annotated[int, msgspec.Meta(ge=1, le=20)] = 2
@@ -61,7 +61,7 @@ def save(ctx: Context, params: SaveParams) -> Sequence[Measurement]:
     from microbench.checkpoint.measured import measurements
 
     device: Literal["cpu", "cuda"] = "cuda" if ctx.device.type == "cuda" else "cpu"
-    reason = engines.refuses(params.engine, params.ranks, device)
+    reason = engines.refuses(params.engine, params.processes, device)
     if reason is not None:
         raise Skip(reason)
     system = room.require(ctx, ROOM * params.size)
@@ -91,7 +91,7 @@ def forget(folder: Path) -> float:
 def _world(
     ctx: Context, params: SaveParams, what: str, asked: Asked, folder: Path, kind: type[T], index: int = 0
 ) -> list[T]:  # fmt: skip
-    work = children.Work(f"microbench.checkpoint.trial:{what}", asked, params.ranks)
+    work = children.Work(f"microbench.checkpoint.trial:{what}", asked, params.processes)
     ended = children.run(work, folder / f"{what}-{index}", LIMIT, ctx.say, f"checkpoint.{what} {params.engine}")
     failed = next((one for one in ended if not one.ok), None)
     if failed is not None and "WrongAnswer" in failed.reason:

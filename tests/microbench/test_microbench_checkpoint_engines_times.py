@@ -73,7 +73,7 @@ def test_a_synchronous_save_has_no_drag_and_tells_its_phases(tmp_path: Path) -> 
     assert sum(phases.values()) == pytest.approx(blocked, rel=0.05)  # one rank: nothing is left out or counted twice
 
 
-@pytest.mark.parametrize("values", [{"engine": "nobody"}, {"size": 1000}, {"ranks": 0}, {"saves": 0}])
+@pytest.mark.parametrize("values", [{"engine": "nobody"}, {"size": 1000}, {"processes": 0}, {"saves": 0}])
 def test_what_cannot_be_measured_is_refused_by_name(values: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError, match=str(next(iter(values))) if "size" not in values else "1000 B"):
         msgspec.convert(values, SaveParams)

@@ -32,7 +32,7 @@ def sections(subject: Subject, cells: Sequence[Cell]) -> tuple[list[Picture], li
 def setup(cell: Cell) -> str:
     """What engines are compared at: '64 MiB, 2 ranks, fsdp'."""
     size = size_of(cell.params) or 0.0
-    rest = {key: cell.params[key] for key in ("ranks",) if key in cell.params}
+    rest = {key: cell.params[key] for key in ("processes",) if key in cell.params}
     return f"{show_size(size)}, {say_all(rest)}, {clean(cell.params.get('sharding', ''))}".replace(" ", GAP, 1)
 
 
