@@ -18,9 +18,9 @@ FOLDER = Path("RUN/logs/LAUNCH")
 
 def print_plan(plan: Plan, as_json: bool, budget: float | None, simulate: bool) -> int:
     """Print the plan; starts nothing and writes nothing. Exit code 0."""
-    most = plan.most_seconds()
+    most = plan.seconds(plan.cells) * plan.suite.launches
     total = most if budget is None else min(most, budget)
-    each = total / len(plan.cells) / plan.suite.launches
+    share = total / most
     starts = {group.name: start(_job(plan, group, simulate), FOLDER) for group in plan.groups}
     cells: list[dict[str, Any]] = [
         {
@@ -32,7 +32,7 @@ def print_plan(plan: Plan, as_json: bool, budget: float | None, simulate: bool) 
             "nodes": group.world.nodes,
             "argv": starts[group.name][0],
             "environment": starts[group.name][1],
-            "seconds": each,
+            "seconds": share * plan.seconds([cell]),
         }
         for group in plan.groups
         for cell in group.cells
@@ -45,7 +45,7 @@ def print_plan(plan: Plan, as_json: bool, budget: float | None, simulate: bool) 
         "seconds": total,
         "cells": cells,
     }
-    emit(as_json, document, _text(plan, starts, total, each))
+    emit(as_json, document, _text(plan, starts, total, share))
     return 0
 
 
@@ -69,7 +69,7 @@ def _job(plan: Plan, group: Group, simulate: bool) -> Job:
     )
 
 
-def _text(plan: Plan, starts: dict[str, tuple[tuple[str, ...], dict[str, str]]], total: float, each: float) -> str:
+def _text(plan: Plan, starts: dict[str, tuple[tuple[str, ...], dict[str, str]]], total: float, share: float) -> str:
     cluster, suite = plan.cluster, plan.suite
     lines = [
         f"{cluster.title}: {cluster.nodes} nodes, {cluster.devices} devices",
@@ -80,6 +80,6 @@ def _text(plan: Plan, starts: dict[str, tuple[tuple[str, ...], dict[str, str]]],
         lines += ["", f"{group.world.ranks} ranks on {group.world.nodes} node(s), started on each node by"]
         lines += [f"  {' '.join(f'{key}={shlex.quote(value)}' for key, value in sorted(environment.items()))} \\"]
         lines += [f"  {shlex.join(argv)}", ""]
-        rows = [[label(cell.benchmark, cell.params), f"{each:.2g} s"] for cell in group.cells]
-        lines.append(table(["cell", "at most"], rows, right=[1]))
+        rows = [[label(cell.benchmark, cell.params), f"{share * plan.seconds([cell]):.2g} s"] for cell in group.cells]
+        lines.append(table(["cell", "about, at most"], rows, right=[1]))
     return "\n".join(lines)

@@ -82,14 +82,14 @@ class Execution:
         return [launch for launch in work if launch.cells]
 
     def _share(self, begin: float, work: Sequence[_Launch]) -> float | None:
-        """Seconds of measuring for the next launch: its part, by cells, of what start-ups leave over."""
+        """Seconds of measuring for the next launch: its part, by what its cells take, of what start-ups leave over."""
         if self.budget is None:
             return None
         left = self.budget - (time.monotonic() - begin)
         if left <= 0:
             return 0.0
         left = max(left - self._start_up * len(work), left / 4)
-        return left * len(work[0].cells) / sum(len(launch.cells) for launch in work)
+        return left * self.plan.seconds(work[0].cells) / sum(self.plan.seconds(launch.cells) for launch in work)
 
     def _launch(self, launch: _Launch, budget: float | None) -> bool:
         """One launch, started again without the cell that broke it, as long as every rank can say

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from harness.records import USUAL, Params
+from harness.records import SIZES, USUAL, Params
 from harness.units import show_size
 
 Document = dict[str, Any]
@@ -46,8 +46,8 @@ def label(benchmark: str, params: Params) -> str:
     for key, value in params.items():
         if value == USUAL.get(key, ...):
             continue
-        if key == "size" and isinstance(value, int):
-            parts.append(show_size(value))
+        if key in SIZES and isinstance(value, int) and value > 0:
+            parts.append(f"{SIZES[key]}{show_size(value)}")
         elif isinstance(value, bool):
             parts += [key] if value else []
         elif value is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench import catalog, parameters, placement
@@ -35,10 +35,10 @@ class Plan:
     def cells(self) -> tuple[Planned, ...]:
         return tuple(cell for group in self.groups for cell in group.cells)
 
-    def most_seconds(self) -> float:
-        """What the run can take at most: every cell of every launch at both caps, in both cadences."""
-        policy = self.suite.policy
-        return len(self.cells) * self.suite.launches * 2 * (policy.cap + policy.warmup_cap)
+    def seconds(self, cells: Iterable[Planned]) -> float:
+        """What cells take in one launch: each at most at both caps in both cadences, or about what its work takes."""
+        most = 2 * (self.suite.policy.cap + self.suite.policy.warmup_cap)
+        return sum(self.benchmarks[cell.benchmark].seconds or most for cell in cells)
 
 
 def make(
@@ -60,26 +60,25 @@ def make(
 
 
 def of_cells(suite: Suite, cluster: Cluster, cells: Sequence[Planned]) -> Plan:
-    """The plan for given cells: those that need the same world share a launch. Small worlds come first:
-    they settle soonest, and what they leave of the budget goes to the widest intervals of the last."""
+    """The plan for given cells: those that need the same world share a launch. Cells of hosts come first, then
+    small worlds: they settle soonest, and what they leave of the budget goes to the widest intervals of the last."""
     known = catalog.benchmarks()
     scopes: dict[str, list[Planned]] = {}
     for cell in cells:
         scopes.setdefault(registry.find(cell.benchmark, known).scope, []).append(cell)
     worlds: dict[World, list[Planned]] = {}
-    for scope, held in scopes.items():
-        worlds.setdefault(_world(scope, cluster, held), []).extend(held)
-    groups = tuple(
-        Group(f"{world.ranks}-ranks", world, tuple(held)) for world, held in sorted(worlds.items(), key=_size)
-    )
-    return Plan(suite, cluster, groups, known)
+    for scope in ("device", "group"):
+        if scope in scopes:
+            worlds.setdefault(_world(scope, cluster, scopes[scope]), []).extend(scopes[scope])
+    groups = [Group(f"{world.ranks}-ranks", world, tuple(held)) for world, held in sorted(worlds.items(), key=_size)]
+    if "host" in scopes:
+        groups.insert(0, Group("hosts", host_world(cluster), tuple(scopes["host"])))
+    return Plan(suite, cluster, tuple(groups), known)
 
 
 def _world(scope: str, cluster: Cluster, cells: Sequence[Planned]) -> World:
     """The world that cells of one scope need."""
-    if scope == "group":
-        return holding(cluster, cells)
-    return device_world(cluster) if scope == "device" else host_world(cluster)
+    return holding(cluster, cells) if scope == "group" else device_world(cluster)
 
 
 def _size(entry: tuple[World, object]) -> int:

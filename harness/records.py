@@ -175,6 +175,12 @@ class Record(Struct, frozen=True):
 USUAL: Params = {"placement": "packed", "groups": 1, "reduction": "sum", "alone": False, "threads": 0}
 """Values of parameters that go without saying where a cell is named to people."""
 
+SIZES: dict[str, str] = {
+    "size": "", "piece": "pieces of ", "stride": "stride ", "block": "blocks of ", "chunk": "chunks of ",
+    "copied": "copies of ", "memory": "in memory of ",
+}  # fmt: skip
+"""Parameters in B, and the words before them where a cell is named to people."""
+
 
 def cell_name(benchmark: str, params: Params) -> str:
     """A cell as people read it: 'gemm.square dtype=float32 m=1024'."""

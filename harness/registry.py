@@ -36,7 +36,8 @@ class Benchmark:
     scope: "group" runs on all ranks together; "device" runs on every device by itself, all at once; "host" runs
     once on every host, in one process that starts others as it needs them (harness.children).
     rate: name of the rate that headlines it. needs: importable modules beyond torch. parts: the cells
-    that one asked-for cell stands for, where it is not one: the products of a model's layer.
+    that one asked-for cell stands for, where it is not one: the products of a model's layer. seconds: about what a
+    cell takes in a suite, where that is its work's to say and not the policy's; else 0.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Benchmark:
     rate: str
     needs: tuple[str, ...] = ()
     parts: Parts | None = None
+    seconds: float = 0.0
 
 
 _registered: dict[str, Benchmark] = {}
@@ -63,6 +65,7 @@ def benchmark(
     summary: str = "",
     needs: tuple[str, ...] = (),
     parts: Parts | None = None,
+    seconds: float = 0.0,
 ) -> Callable[[F], F]:
     """Register the decorated function `(Context, params) -> measurements` under `name`.
 
@@ -72,7 +75,7 @@ def benchmark(
 
     def register(function: F) -> F:
         text = summary or (function.__doc__ or "").strip().split("\n")[0]
-        entry = Benchmark(name, version, params, function, text, scope, rate, needs, parts)
+        entry = Benchmark(name, version, params, function, text, scope, rate, needs, parts, seconds)
         held = _registered.get(name)
         if held is not None and held.run is not function:
             raise ValueError(f"two benchmarks are called '{name}': {held.run.__module__} and {function.__module__}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.records import USUAL, Cadence, Origin, Params
+from harness.records import SIZES, USUAL, Cadence, Origin, Params
 from harness.statistics import Interval
 from harness.summary import Cell, Figure
 from harness.units import Unit, show_size
@@ -17,7 +17,6 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 SPOKEN = ("op", "dtype", "size", "m", "n", "k", "ranks", "in_place")  # the order in which parameters are said
-SIZES = {"size": "", "piece": "pieces of ", "stride": "stride "}  # parameters in B, and the words before them
 TRIAL = "trial"  # a step of a search: kept, and no number of its own
 HEADLINES = ("busbw", "flops", "bandwidth")  # the rate that stands for a cell, where it has one
 

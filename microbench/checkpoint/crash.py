@@ -43,7 +43,7 @@ class CrashParams(Struct, frozen=True):
             raise ValueError(f"engine '{self.engine}' is not known; accepted: {', '.join(ENGINES)}")
 
 
-@benchmark("checkpoint.crash", version=1, params=CrashParams, scope="host", rate="outcomes")
+@benchmark("checkpoint.crash", version=1, params=CrashParams, scope="host", rate="outcomes", seconds=15)
 def crash(ctx: Context, params: CrashParams) -> Sequence[Measurement]:
     """Faults under a save, and what a restart then finds: outcomes counted over all trials.
 

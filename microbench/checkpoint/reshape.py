@@ -73,7 +73,7 @@ class Loaded(Struct, frozen=True):
     foreign: str = ""
 
 
-@benchmark("checkpoint.reshape", version=1, params=ReshapeParams, scope="host", rate="bandwidth")
+@benchmark("checkpoint.reshape", version=1, params=ReshapeParams, scope="host", rate="bandwidth", seconds=15)
 def reshape(ctx: Context, params: ReshapeParams) -> Sequence[Measurement]:
     """Load at another sharding than saved: every tensor compared bit for bit, optimizer and random state too.
 

@@ -46,7 +46,7 @@ class ContentionParams(Struct, frozen=True):
             raise ValueError(f"size={self.size} B is no multiple of {self.block * self.threads} B, a block a thread")
 
 
-@benchmark("offload.contention", version=1, params=ContentionParams, scope="device", rate="disk_slowdown")
+@benchmark("offload.contention", version=1, params=ContentionParams, scope="device", rate="disk_slowdown", seconds=6)
 def contention(ctx: Context, params: ContentionParams) -> Sequence[Measurement]:
     """Disk traffic beside copies between the host's memory and the device's: how much each slows the other down."""
     from microbench.offload import io

@@ -73,7 +73,7 @@ class FitsParams(Struct, frozen=True):
         )  # fmt: skip
 
 
-@benchmark("offload.fits", version=1, params=FitsParams, scope="host", rate="largest", needs=("deepspeed",))
+@benchmark("offload.fits", version=1, params=FitsParams, scope="host", rate="largest", needs=("deepspeed",), seconds=40)
 def fits(ctx: Context, params: FitsParams) -> Sequence[Measurement]:
     """The largest model that can be trained in so much memory, found by trying, beside what the formulas say."""
     from microbench.storage.operators import ensure

@@ -55,7 +55,7 @@ class SustainedParams(Struct, frozen=True):
                 )
 
 
-@benchmark("offload.sustained", version=1, params=SustainedParams, scope="host", rate="bandwidth")
+@benchmark("offload.sustained", version=1, params=SustainedParams, scope="host", rate="bandwidth", seconds=5)
 def sustained(ctx: Context, params: SustainedParams) -> Sequence[Measurement]:
     """One long write: the burst of a drive's cache apart from its steady state."""
     from microbench.offload.io_memory import Region, fill

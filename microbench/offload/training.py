@@ -74,7 +74,7 @@ class TrainingParams(Struct, frozen=True):
 
 
 @benchmark(
-    "offload.training", version=1, params=TrainingParams, scope="host", rate="tokens", needs=("deepspeed",),
+    "offload.training", version=1, params=TrainingParams, scope="host", rate="tokens", needs=("deepspeed",), seconds=30,
 )  # fmt: skip
 def training(ctx: Context, params: TrainingParams) -> Sequence[Measurement]:
     """A training step with DeepSpeed's ZeRO, by stage and by the tier that states are offloaded to."""
