@@ -15,6 +15,9 @@ from harness.registry import Benchmark
 from harness.store import Planned
 
 
+START_UP = 8.0  # s that a launch takes to start, about
+
+
 @dataclass(frozen=True)
 class Group:
     """Cells that share a world, and so a launch."""
@@ -39,6 +42,11 @@ class Plan:
         """What cells take in one launch: each at most at both caps in both cadences, or about what its work takes."""
         most = 2 * (self.suite.policy.cap + self.suite.policy.warmup_cap)
         return sum(self.benchmarks[cell.benchmark].seconds or most for cell in cells)
+
+
+def budget(plan: Plan) -> float:
+    """s that a run may take where none are asked for: the suite's, or what these cells take where that is less."""
+    return min(plan.suite.budget, plan.suite.launches * (plan.seconds(plan.cells) + START_UP * len(plan.groups)))
 
 
 def make(

@@ -83,7 +83,7 @@ def _resumed(args: argparse.Namespace) -> Plan:
 
 def _budget(args: argparse.Namespace, asked: Plan) -> float | None:
     if args.budget is None:
-        return asked.suite.budget
+        return plan.budget(asked)
     if args.budget == "none":
         return None
     try:

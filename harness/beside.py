@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.records import Better, Cadence, Evidence, Measurement
-from harness.sampling import Task
-from harness.statistics import median_interval
 from harness.units import Unit
 
 if TYPE_CHECKING:
     from harness.context import Context
+    from harness.sampling import Task
 
 COVER = 3.0
 """The other work lasts this many times as long as what is timed: it is still there at the end of a
@@ -112,6 +111,8 @@ def _times(task: Task, ratio: float) -> int:
 
 def measurements(ctx: Context, taken: Mapping[str, Sequence[float]], flags: tuple[str, ...]) -> list[Measurement]:
     """The slow-down of each, then the four times."""
+    from harness.statistics import median_interval
+
     flags = (*flags, "starting the other work is part of the time beside it")
     count = len(next(iter(taken.values())))
 

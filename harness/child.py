@@ -16,7 +16,6 @@ from typing import TypeVar
 import msgspec
 
 from harness.files import write_atomically
-from harness.platform import resolve
 from harness.records import Struct
 
 SPEC, RESULT = "spec.json", "result-{}.json"
@@ -55,6 +54,8 @@ def peak(pid: int | str = "self") -> int:
 
 
 def main(entry: str, folder: str) -> int:
+    from harness.platform import resolve  # it imports numpy, and `bench list` comes by this module
+
     place = Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), Path(folder))
     try:
         value = msgspec.Raw(msgspec.json.encode(resolve(entry)(place)))

@@ -18,16 +18,15 @@ import msgspec
 
 from clusters.filesystem import direct_alignment
 from harness.errors import Skip, WrongAnswer
-from harness.plateaus import FASTER, Phases, phases
 from harness.records import Better, Evidence, Measurement, Rate, Struct
 from harness.registry import benchmark
-from harness.statistics import median_interval
 from harness.units import Bytes, Unit, show_duration, show_size
 from microbench.offload.io_asked import SECTOR
 from microbench.storage import room
 
 if TYPE_CHECKING:
     from harness.context import Context
+    from harness.plateaus import Phases
     from microbench.offload.io_memory import Region
 
 CYCLE = 64 << 20  # B of random data that are written again and again
@@ -142,6 +141,9 @@ def describe(
     ctx: Context, params: SustainedParams, written: Written, flags: tuple[str, ...]
 ) -> list[Measurement]:  # fmt: skip
     """The series as it came, its parts, where the level changed, and the fsync at the end."""
+    from harness.plateaus import phases
+    from harness.statistics import median_interval
+
     found = phases(written.chunks)
     rates = (Rate("bandwidth", float(params.chunk), Unit.BYTE_PER_SECOND),)
     flags = (*flags, _words(params, found))
@@ -167,6 +169,8 @@ def _spread(width: float | None) -> tuple[str, ...]:
 
 
 def _words(params: SustainedParams, found: Phases) -> str:
+    from harness.plateaus import FASTER
+
     if not found.burst:
         size = show_size(params.size)
         return f"no burst: of {size}, the last level is not slower than the first by a factor of {FASTER:g}"
