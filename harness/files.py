@@ -22,6 +22,15 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise CannotRun(f"cannot write {path}: {error.strerror}") from error
 
 
+def sync(path: Path) -> None:
+    """fsync of a file or a folder, whoever wrote it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def append_line(target: Path, data: bytes) -> None:
     """Append `data` as one whole line, synced; what a full disk cut off is taken back (OSError)."""
     data += b"\n"

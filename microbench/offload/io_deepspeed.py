@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import Skip
-from microbench.offload.io_engines import Shape, sync
+from harness.files import sync
+from microbench.offload.io_engines import Shape
 from microbench.offload.io_memory import Bytes1
 from microbench.storage import operators
 

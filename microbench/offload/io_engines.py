@@ -71,15 +71,6 @@ def opened(path: Path, writes: bool, direct: bool) -> Iterator[int]:
         os.close(descriptor)
 
 
-def sync(path: Path) -> None:
-    """Make durable what another library wrote."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class Positional:
     """preadv(2) and pwritev(2), one block at a time on each thread: the baseline."""
 

@@ -15,10 +15,10 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.files import sync
 from microbench.checkpoint.engines import Damaged
 from microbench.checkpoint.engines.dcp import METADATA, load
 from microbench.checkpoint.engines.dcp_async import stager
-from microbench.checkpoint.engines.durable import sync
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
