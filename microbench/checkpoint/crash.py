@@ -13,7 +13,7 @@ from harness.errors import CannotRun, Skip, WrongAnswer
 from harness.records import Better, Evidence, Measurement, Struct
 from harness.registry import benchmark
 from harness.units import Bytes, Unit
-from microbench.checkpoint.engines import ENGINES, refuses
+from microbench.checkpoint.engines import DIRECT, ENGINES, refuses
 from microbench.checkpoint.outcomes import Outcome, Trial
 from microbench.checkpoint.state import Shape
 from microbench.checkpoint.trials import LINES, Answer, Asked, Fault, supervise
@@ -52,7 +52,9 @@ def crash(ctx: Context, params: CrashParams) -> Sequence[Measurement]:
     from harness import children
 
     held = require(ctx, HELD * params.size)
-    reason = refuses(params.engine, params.processes, "cpu")
+    reason = refuses(params.engine, params.processes, "cpu", ctx.scratch)
+    if params.engine == DIRECT and params.fault == "full":
+        reason = "the disk that fills is a file system in memory, which has no direct I/O"
     if reason is not None:
         raise Skip(reason)
     with opened(ctx, "crash") as folder:

@@ -81,7 +81,7 @@ def reshape(ctx: Context, params: ReshapeParams) -> Sequence[Measurement]:
     """
     disk = require(ctx, HELD * params.size)
     for ranks in (params.saved, params.loaded):
-        reason = refuses(params.engine, ranks, "cpu")
+        reason = refuses(params.engine, ranks, "cpu", ctx.scratch)
         if reason is not None:
             raise Skip(reason)
     with opened(ctx, "reshape") as folder:

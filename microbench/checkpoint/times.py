@@ -61,7 +61,7 @@ def save(ctx: Context, params: SaveParams) -> Sequence[Measurement]:
     from microbench.checkpoint.measured import measurements
 
     device: Literal["cpu", "cuda"] = "cuda" if ctx.device.type == "cuda" else "cpu"
-    reason = engines.refuses(params.engine, params.processes, device)
+    reason = engines.refuses(params.engine, params.processes, device, ctx.scratch)
     if reason is not None:
         raise Skip(reason)
     system = room.require(ctx, ROOM * params.size)

@@ -12,8 +12,10 @@ import msgspec
 import pytest
 from microbench_checkpoints import Answers, Asked, Cases, Complaints, Loss
 
+from clusters.filesystem import direct_alignment
 from harness import children
 from microbench.checkpoint import engines
+from microbench.checkpoint.engines.direct import BLOCK, BLOCKS, Blocks, Direct
 from microbench.checkpoint.engines.lazy import MANIFEST, faults, list_files
 from microbench.checkpoint.model import ADAM, sizes
 from microbench.checkpoint.state import Shape
@@ -40,13 +42,13 @@ def act(what: str, kind: type[T], asked: Asked | Cases, folder: Path, ranks: int
 
 @pytest.mark.parametrize(
     ("wanted", "sharding"),
-    [("torch,dcp,dcp_async,lazy,megatron", "fsdp"), ("dcp,lazy", "tp"), ("torch,lazy", "ddp")],
+    [("torch,dcp,dcp_direct,dcp_async,lazy,megatron", "fsdp"), ("dcp,lazy", "tp"), ("torch,lazy", "ddp")],
 )
 def test_what_is_loaded_is_what_was_saved_though_training_went_on_at_once(
     tmp_path: Path, wanted: str, sharding: str
 ) -> None:
     """An asynchronous engine that copied too late would save the next step's tensors."""
-    here = [name for name in wanted.split(",") if engines.refuses(name, 2, "cpu") is None]
+    here = [name for name in wanted.split(",") if engines.refuses(name, 2, "cpu", tmp_path) is None]
     shape = msgspec.convert({"size": SIZE, "sharding": sharding}, Shape)
     for answers in act("there_and_back", Answers, Asked(",".join(here), shape, str(tmp_path)), tmp_path / "world"):
         for name, answer in answers.engines.items():
@@ -56,6 +58,40 @@ def test_what_is_loaded_is_what_was_saved_though_training_went_on_at_once(
             assert answer.positions[0] == answer.positions[1] > 0
             assert answer.losses[0] == answer.losses[1], name  # the same sequences are read again
             assert answer.complete == (False, True), name
+
+
+@pytest.mark.parametrize("size", [1, 4096, BLOCK, BLOCK + 1, 5 * BLOCK + 4097])
+def test_a_file_past_the_cache_holds_each_byte_though_it_ends_within_a_block(tmp_path: Path, size: int) -> None:
+    """The last block is padded on its way, and blocks are used again while others are still being written."""
+    alignment = direct_alignment(tmp_path)
+    if alignment is None:
+        pytest.skip("the file system has no direct I/O")
+    blocks, content = Blocks(alignment), os.urandom(size)
+    for name in ("first", "second"):
+        file = Direct(tmp_path / name, blocks, size // 2)
+        for at in range(0, size, 3 << 20):
+            file.write(content[at : at + (3 << 20)])
+        os.fsync(file.fileno())
+        file.close()
+        assert (tmp_path / name).read_bytes() == content
+    blocks.close()
+
+
+def test_a_write_past_the_cache_that_fails_is_told_and_frees_its_blocks(tmp_path: Path) -> None:
+    """A failure in the thread that nobody asked for would be a checkpoint with a hole."""
+    alignment = direct_alignment(tmp_path)
+    if alignment is None:
+        pytest.skip("the file system has no direct I/O")
+    blocks = Blocks(alignment)
+    file = Direct(tmp_path / "file", blocks, 0)
+    os.close(file._descriptor)
+    file._descriptor = os.open(tmp_path / "file", os.O_RDONLY)
+    file.write(b"x")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        file.fileno()
+    file.close()
+    assert len(blocks.free) == BLOCKS
+    blocks.close()
 
 
 # The state

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from clusters.filesystem import direct_alignment
+
 if TYPE_CHECKING:
     from microbench.checkpoint.state import TrainingState
 
@@ -73,6 +75,7 @@ def _lazily(path: str) -> Callable[[], Engine]:
 ENGINES: dict[str, Callable[[], Engine]] = {
     "torch": _lazily("torch_file:TorchFile"),
     "dcp": _lazily("dcp:Dcp"),
+    "dcp_direct": _lazily("dcp:DcpDirect"),
     "dcp_async": _lazily("dcp_async:DcpAsync"),
     "lazy": _lazily("lazy:Lazy"),
     "megatron": _lazily("megatron:Megatron"),
@@ -93,17 +96,21 @@ ABSENT = {
 
 
 NEEDS = {"megatron": "megatron.core", "deepspeed": "deepspeed"}
+DIRECT = "dcp_direct"
 EIGHTHS = 8  # what the model's widths divide by: shards of one size
 
 
-def refuses(name: str, ranks: int, device: str) -> str | None:
-    """Why an engine cannot run with that many ranks on that kind of device ('cpu', 'cuda'); None where it can."""
+def refuses(name: str, ranks: int, device: str, folder: Path | None = None) -> str | None:
+    """Why an engine cannot run with that many ranks on that kind of device ('cpu', 'cuda'), or write to that folder;
+    None where it can."""
     del device  # each of them runs on both
     if name in ABSENT:
         return ABSENT[name]
     module = NEEDS.get(name)
     if module is not None and not _there(module):
         return f"{module} is not installed"
+    if name == DIRECT and folder is not None and direct_alignment(folder) is None:
+        return "the file system has no direct I/O: engine=dcp writes through the page cache"
     if name == "megatron" and EIGHTHS % ranks:
         return f"megatron-core asks for shards of one size, and the model's widths do not divide by {ranks} ranks"
     return None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clusters.filesystem import direct_alignment
 from microbench.checkpoint.engines import Damaged, Foreign
 from microbench.checkpoint.engines.durable import Then, sync_all
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from microbench.checkpoint.engines import Pending
+    from microbench.checkpoint.engines.direct import Blocks
     from microbench.checkpoint.state import TrainingState
 
 METADATA = ".metadata"
@@ -24,7 +27,7 @@ class Dcp:
 
     name = "dcp"
     background = False
-    notes = ("the writer fsyncs its files, the benchmark the folder",)
+    notes: tuple[str, ...] = ("the writer fsyncs its files, the benchmark the folder",)
 
     def __init__(self) -> None:
         import torch.distributed.checkpoint  # noqa: F401 (here, so that no save pays for it)
@@ -49,6 +52,63 @@ class Dcp:
 
     def close(self) -> None:
         return
+
+
+class DcpDirect(Dcp):
+    """The same files by what DCP lets one set: its plan is kept from one save to the next, its files are written past
+    the page cache, and torch.save computes no checksums, which torch.load does not look at."""
+
+    name = "dcp_direct"
+    notes = (
+        *Dcp.notes, "plans cached, direct I/O by a thread while the next block is filled, no CRC-32 of the records",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._blocks: Blocks | None = None
+
+    def save(self, state: TrainingState, folder: Path) -> Pending:
+        from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+        from torch.distributed.checkpoint.state_dict_saver import save
+
+        from microbench.checkpoint.engines.streams import Writer
+
+        begin = time.perf_counter()
+        writer = Writer(folder, blocks=self._made(folder.parent))
+        with _without_sums():
+            save(
+                dict(state.tensors()), storage_writer=writer,
+                planner=DefaultSavePlanner(enable_plan_caching=True),
+            )  # fmt: skip
+        self.phases = writer.phases(begin, time.perf_counter())
+        return Then(lambda: sync_all([], folder))
+
+    def close(self) -> None:
+        if self._blocks is not None:
+            self._blocks.close()
+
+    def _made(self, folder: Path) -> Blocks:
+        from microbench.checkpoint.engines.direct import Blocks
+
+        if self._blocks is None:
+            alignment = direct_alignment(folder)
+            if alignment is None:
+                raise OSError(f"{folder}: its file system has no direct I/O: engine=dcp writes through the cache")
+            self._blocks = Blocks(alignment)
+        return self._blocks
+
+
+@contextmanager
+def _without_sums() -> Iterator[None]:
+    """torch.save leaves the checksums of its records out."""
+    import torch
+
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(before)
 
 
 def load(state: TrainingState, folder: Path) -> None:

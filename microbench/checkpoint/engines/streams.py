@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemWriter
+from torch.distributed.checkpoint.filesystem import DEFAULT_SUFFIX, FileSystem, FileSystemWriter
+from torch.distributed.checkpoint.planner import WriteItemType
+
+from microbench.checkpoint.engines.direct import Direct
 
 if TYPE_CHECKING:
     import io
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from torch.distributed.checkpoint.storage import WriteResult
     from torch.futures import Future
     from typing_extensions import Buffer
+
+    from microbench.checkpoint.engines.direct import Blocks
 
 PHASES = ("planning", "serialising", "writing", "fsync", "finishing")
 """planning: the plan made and agreed on over the ranks. serialising: tensors found and framed. writing: bytes
@@ -39,7 +44,7 @@ class Watch:
 class Stream:
     """A file that is written from front to back, and counts as it goes."""
 
-    def __init__(self, raw: io.IOBase, watch: Watch) -> None:
+    def __init__(self, raw: io.IOBase | Direct, watch: Watch) -> None:
         self._raw, self._watch = raw, watch
         self.size, self.sum = 0, 0
         self._syncs = 0.0
@@ -56,9 +61,12 @@ class Stream:
 
     def fileno(self) -> int:
         """Asked for to fsync, and for nothing else."""
+        begin = time.perf_counter()
         self._raw.flush()
+        descriptor = self._raw.fileno()
         self._syncs = time.perf_counter()
-        return self._raw.fileno()
+        self._watch.writing += self._syncs - begin
+        return descriptor
 
     def tell(self) -> int:
         return self.size
@@ -90,17 +98,41 @@ class Files(FileSystem):
             self._watch.sums[Path(path).name] = (stream.size, stream.sum)
 
 
-class Writer(FileSystemWriter):
-    """A writer of one checkpoint. Phases are of this rank."""
+class DirectFiles(Files):
+    """Those of tensors past the page cache; metadata is small, and goes through it. expected: B of the next file."""
 
-    def __init__(self, folder: Path, checked: bool = False) -> None:
+    def __init__(self, watch: Watch, blocks: Blocks) -> None:
+        super().__init__(watch)
+        self._blocks, self.expected = blocks, 0
+
+    @contextmanager
+    def create_stream(self, path: str | os.PathLike[str], mode: str) -> Generator[Any, None, None]:
+        if "w" not in mode or Path(path).suffix != DEFAULT_SUFFIX:
+            with super().create_stream(path, mode) as stream:
+                yield stream
+            return
+        raw = Direct(path, self._blocks, self.expected)
+        try:
+            stream = Stream(raw, self._watch)
+            yield stream
+            self._watch.sums[Path(path).name] = (stream.size, stream.sum)
+        finally:
+            raw.close()
+
+
+class Writer(FileSystemWriter):
+    """A writer of one checkpoint. Phases are of this rank. blocks: for writes past the page cache."""
+
+    def __init__(self, folder: Path, checked: bool = False, blocks: Blocks | None = None) -> None:
         super().__init__(folder, sync_files=True, overwrite=False)
         self.watch = Watch(checked)
-        self.fs = Files(self.watch)
+        self.fs = Files(self.watch) if blocks is None else DirectFiles(self.watch, blocks)
         self._writes, self._wrote = 0.0, 0.0
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
         self._writes = time.perf_counter()
+        if isinstance(self.fs, DirectFiles):
+            self.fs.expected = _expected(plan)
         result = super().write_data(plan, planner)
         self._wrote = time.perf_counter()
         return result
@@ -112,3 +144,9 @@ class Writer(FileSystemWriter):
         return dict(
             zip(PHASES, (self._writes - begin, rest, watch.writing, watch.syncing, end - self._wrote), strict=True)
         )
+
+
+def _expected(plan: SavePlan) -> int:
+    """B of the tensors that a rank writes: less than its file by their frames."""
+    held = [item.tensor_data for item in plan.items if item.type != WriteItemType.BYTE_IO]
+    return sum(data.chunk.sizes.numel() * data.properties.dtype.itemsize for data in held if data is not None)
