@@ -26,10 +26,10 @@ BOTH = 2  # a fresh file is made while the one before it may still be there
 
 class IoParams(Struct, frozen=True, kw_only=True):
     """engine: DeepSpeed's aio handle, io_uring, positional calls, GPUDirect Storage, or fio with libaio or io_uring.
-    size: B of each rank's region. block: B of a request. depth: requests in flight of each thread. pinned: memory that
-    is locked, else it is copied through such. layout: a file for each rank or one for all ranks of a host. writers:
-    ranks at once; 0 stands for all of the launch. direct: past the system's cache. cached: read from that cache, on
-    purpose."""
+    size: B of each rank's region. block: B of a request. depth: requests in flight of each thread; of positional calls
+    each is a thread of its own. pinned: memory that is locked, else it is copied through such. layout: a file for each
+    rank or one for all ranks of a host. writers: ranks at once; 0 stands for all of the launch. direct: past the
+    system's cache. cached: read from that cache, on purpose."""
 
     op: Literal["read", "write"]
     engine: Literal["aio", "uring", "positional", "gds", "fio", "fio_uring"]
@@ -61,10 +61,6 @@ class IoParams(Struct, frozen=True, kw_only=True):
         self._of_engine()
 
     def _of_engine(self) -> None:
-        if self.engine == "positional" and self.depth != 1:
-            raise ValueError(
-                f"depth={self.depth}: a positional call moves one block; set depth=1, and threads for more"
-            )
         if self.engine == "uring" and self.threads != 1:
             raise ValueError(f"threads={self.threads}: a rank drives one ring; set threads=1, and depth for more")
         if self.engine in FIO and (self.threads != 1 or not self.pinned):

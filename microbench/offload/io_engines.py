@@ -72,14 +72,15 @@ def opened(path: Path, writes: bool, direct: bool) -> Iterator[int]:
 
 
 class Positional:
-    """preadv(2) and pwritev(2), one block at a time on each thread: the baseline."""
+    """preadv(2) and pwritev(2), the baseline: a call moves one block, so that every request in flight is a thread."""
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self._region = Region(shape.size, locked=shape.pinned)
-        self._bounce = [] if shape.pinned else [Region(shape.block, locked=True) for _ in range(shape.threads)]
-        self._pool = ThreadPoolExecutor(shape.threads, "io")
-        self.flags: tuple[str, ...] = ("preadv(2) and pwritev(2) in threads",)
+        self._threads = shape.threads * shape.depth
+        self._bounce = [] if shape.pinned else [Region(shape.block, locked=True) for _ in range(self._threads)]
+        self._pool = ThreadPoolExecutor(self._threads, "io")
+        self.flags: tuple[str, ...] = (f"preadv(2) and pwritev(2) in {self._threads} thread(s)",)
 
     def memory(self) -> Bytes1:
         return self._region.array
@@ -99,12 +100,12 @@ class Positional:
         self._pool.shutdown()
 
     def _all(self, work: Callable[[int], None]) -> None:
-        for _ in self._pool.map(work, range(self._shape.threads)):
+        for _ in self._pool.map(work, range(self._threads)):
             pass
 
     def _starts(self, thread: int) -> range:
         """Threads take blocks in turn, so that the file is walked from its start to its end."""
-        return range(thread * self._shape.block, self._shape.size, self._shape.threads * self._shape.block)
+        return range(thread * self._shape.block, self._shape.size, self._threads * self._shape.block)
 
     def _write(self, thread: int, file: int, offset: int) -> None:
         block, view = self._shape.block, self._region.view

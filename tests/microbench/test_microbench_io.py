@@ -27,7 +27,7 @@ from microbench.storage import operators
 
 SIZE, BLOCK = 4 << 20, 256 << 10
 ENGINES = {
-    "positional": {"depth": 1, "threads": 4}, "uring": {"depth": 8}, "fio": {"depth": 8}, "fio_uring": {"depth": 8},
+    "positional": {"depth": 2, "threads": 4}, "uring": {"depth": 8}, "fio": {"depth": 8}, "fio_uring": {"depth": 8},
 }  # fmt: skip
 
 
@@ -180,7 +180,6 @@ def test_a_region_begins_at_a_large_page() -> None:
     [
         ({"block": 1000, "size": 4000}, "no multiple of a sector of 512 B.*nearest: 512 or 1024, or direct=false"),
         ({"size": SIZE + 512}, r"no multiple of 1048576 B, a block for each of 4 .*; nearest: 4194304 or 5242880"),
-        ({"depth": 2}, "depth=2: a positional call moves one block"),
         ({"engine": "uring", "threads": 2}, "a rank drives one ring"),
         ({"engine": "fio", "threads": 2}, "fio is the roof of one thread"),
         ({"engine": "aio", "direct": False}, "direct I/O only; set direct=true"),
