@@ -126,6 +126,8 @@ def _report(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("run", nargs="+", help="a run's folder, or its name under ./runs")
     parser.add_argument("--format", default="html,pdf", help="html, pdf, md, or several with commas")
     parser.add_argument("--out", metavar="DIR", help="folder to write to; default: the run's own")
+    text = "mean time between interruptions of your job, e.g. 3h, for the advice on checkpoints; default: as published"
+    parser.add_argument("--mtbf", metavar="TIME", help=text)
 
 
 def _fit(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -11,6 +11,7 @@ from bench.output import emit
 from bench.show import find
 from harness import store
 from harness.errors import UsageError
+from harness.units import parse_duration
 
 FORMATS = ("html", "pdf")
 ACCEPTED = ("html", "pdf", "md")
@@ -22,17 +23,30 @@ def report(args: argparse.Namespace) -> int:
     wrong = [text for text in formats if text not in ACCEPTED]
     if wrong:
         raise UsageError(f"--format {', '.join(wrong)}: accepted are {', '.join(ACCEPTED)}")
+    mtbf = _mtbf(args.mtbf)
     paths = [find(name, Path(RUNS)) for name in args.run]
-    written = write(paths, formats, Path(args.out) if args.out else paths[0])
+    written = write(paths, formats, Path(args.out) if args.out else paths[0], mtbf)
     emit(args.json, {"reports": [str(path) for path in written]}, "\n".join(map(str, written)))
     return 0
 
 
-def write(paths: Sequence[Path], formats: Sequence[str], folder: Path) -> list[Path]:
-    """Report files of the runs in `paths`, written under `folder`."""
+def _mtbf(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"--mtbf: {error}") from error
+
+
+def write(
+    paths: Sequence[Path], formats: Sequence[str], folder: Path, mtbf: float | None = None
+) -> list[Path]:  # fmt: skip
+    """Report files of the runs in `paths`, written under `folder`. mtbf: mean time between interruptions of the job
+    that checkpoints are for, s; without one, definitions say."""
     from bench.expectations import models
     from bench.goodput import goodputs
     from reports.write import write as write_reports
 
     runs = [store.read(path) for path in paths]
-    return write_reports(runs, formats, folder, [(*models(run), *goodputs(run)) for run in runs])
+    return write_reports(runs, formats, folder, [(*models(run), *goodputs(run, mtbf)) for run in runs])

@@ -22,6 +22,8 @@ CASES = [
     (["run", "--only", "collectives", "--set", f"ranks={'9' * 5000}"], ["at least 2"]),
     (["show", "9" * 5000], ["bench list runs"]),
     (["report", "9" * 5000], ["bench list runs"]),
+    (["report", "nowhere", "--mtbf", "soon"], ["--mtbf", "soon", "90s"]),
+    (["run", "--scratch", "nowhere"], ["--scratch nowhere", "writable folder"]),
     (["list", "runs", "--out", "9" * 5000], ["File name too long", "--out"]),
     (["run", "--set", "size"], ["KEY=VALUE"]),
     (["run", "--set", "sise=1KiB"], ["sise", "size"]),
