@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -81,7 +82,7 @@ class World:
         self.folder, self._begin = folder, time.monotonic()
         common = _variables(work)
         self._processes = [_start(work.entry, folder, rank, common) for rank in range(work.ranks)]
-        self._peaks = [0] * work.ranks
+        self._peaks, self._swept = [0] * work.ranks, set[int]()
 
     def __enter__(self) -> World:
         return self
@@ -94,13 +95,24 @@ class World:
     @property
     def running(self) -> bool:
         """Whether any process is left."""
+        self._sweep()
         return any(process.poll() is None for process in self._processes)
 
     def kill(self) -> None:
-        """End all at once, as a node that loses power does (SIGKILL)."""
+        """End all at once, as a node that loses power does (SIGKILL), with what they have started."""
         for process in self._processes:
             if process.poll() is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # it is there until it is waited for
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """End what ended processes have started and left behind: each leads a session. Once for each, and at once: its
+        number may become another's."""
+        for process in self._processes:
+            if process.pid not in self._swept and process.poll() is not None:
+                self._swept.add(process.pid)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def wait(self, limit: float, say: Callable[[str], None] | None = None, what: str = "") -> list[Ended]:
         """Wait until all have ended; past `limit` s, or when one has failed and the others do not end by themselves,
@@ -132,6 +144,7 @@ class World:
         self.kill()
         for process in self._processes:
             process.wait()
+        self._sweep()
 
     def _ended(self, rank: int, late: bool) -> Ended:
         status, peak, value = self._processes[rank].returncode, self._peaks[rank], b""
@@ -167,7 +180,7 @@ def _start(entry: str, folder: Path, rank: int, common: Mapping[str, str]) -> su
     with open(folder / f"log-{rank}.txt", "wb") as log:
         return subprocess.Popen(
             argv, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=subprocess.STDOUT, preexec_fn=_prepared,
+            stdout=log, stderr=subprocess.STDOUT, preexec_fn=_prepared, start_new_session=True,
         )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -35,6 +36,11 @@ def act(place: Place) -> Answer:
             raise ValueError("no such luck")
         case "vanish" if place.rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+        case "leave" | "leave and wait" as what:
+            left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+            (place.folder / "left.tmp").write_text(str(left.pid))
+            (place.folder / "left.tmp").rename(place.folder / "left")
+            time.sleep(60 if what == "leave and wait" else 0)
         case "fail" | "vanish" | "wait":
             time.sleep(60)
         case "fill":
@@ -93,6 +99,34 @@ def test_leaving_a_world_ends_its_processes(tmp_path: Path) -> None:
         mine = psutil.Process().children()
         assert len(mine) >= 2
     assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in mine)
+
+
+@pytest.mark.parametrize("how", ["exit", "end", "kill"])
+def test_what_a_process_has_started_ends_with_it(tmp_path: Path, how: str) -> None:
+    """An engine's own writers would otherwise finish a save that was killed, or write beside the next trial."""
+    folder = tmp_path / "world"
+    with children.World(work("leave" if how == "exit" else "leave and wait", 1), folder) as world:
+        while not (folder / "left").exists():
+            assert world.running or (folder / "left").exists()
+            time.sleep(0.01)
+        left = int((folder / "left").read_text())
+        if how == "exit":
+            assert world.wait(30)[0].ok
+        elif how == "kill":
+            world.kill()
+        else:
+            world.end()
+        until = time.monotonic() + 10
+        while _lives(left) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not _lives(left)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_peak_memory_is_the_childs_own(tmp_path: Path) -> None:
