@@ -13,7 +13,7 @@ from harness.errors import CannotRun, Skip, WrongAnswer
 from harness.records import Better, Evidence, Measurement, Struct
 from harness.registry import benchmark
 from harness.units import Bytes, Unit
-from microbench.checkpoint.engines import DIRECT, ENGINES, refuses
+from microbench.checkpoint.engines import DIRECT, EVERY, ZERO, refuses
 from microbench.checkpoint.outcomes import Outcome, Trial
 from microbench.checkpoint.state import Shape
 from microbench.checkpoint.trials import LINES, Answer, Asked, Fault, supervise
@@ -39,8 +39,8 @@ class CrashParams(Struct, frozen=True):
     processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise ValueError(f"engine '{self.engine}' is not known; accepted: {', '.join(ENGINES)}")
+        if self.engine not in EVERY:
+            raise ValueError(f"engine '{self.engine}' is not known; accepted: {', '.join(EVERY)}")
 
 
 @benchmark("checkpoint.crash", version=1, params=CrashParams, scope="host", rate="outcomes", seconds=15)
@@ -60,10 +60,9 @@ def crash(ctx: Context, params: CrashParams) -> Sequence[Measurement]:
     with opened(ctx, "crash") as folder:
         work = folder / "work"
         work.mkdir()
+        shape = Shape(params.size, "zero2" if params.engine in ZERO else "fsdp")
         limit = START + params.size / PACE
-        asked = Asked(
-            params.engine, Shape(params.size), params.fault, params.trials, params.processes, ctx.seed, str(work), limit
-        )
+        asked = Asked(params.engine, shape, params.fault, params.trials, params.processes, ctx.seed, str(work), limit)
         world = folder / "world"
         (ended,) = children.run(
             children.Work(f"{supervise.__module__}:supervise", asked), world, limit * (2 + 2 * params.trials),

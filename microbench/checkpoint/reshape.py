@@ -14,9 +14,10 @@ from harness.errors import CannotRun, Skip, WrongAnswer
 from harness.records import Better, Evidence, Measurement, Rate, Struct
 from harness.registry import benchmark
 from harness.units import Bytes, Unit
-from microbench.checkpoint.engines import ENGINES, Foreign, refuses
+from microbench.checkpoint.engines import EVERY, Foreign, fits, refuses
 from microbench.checkpoint.sharding import Sharding
-from microbench.checkpoint.state import Shape, TrainingState
+from microbench.checkpoint.state import Shape
+from microbench.checkpoint.zero_state import make
 from microbench.storage.residency import evict
 from microbench.storage.room import opened, require
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 STEP = 3  # whose content is saved
 LOADS = 5
-HELD = 3  # times the state on the disk, at most
+HELD = 4  # times the state on the disk, at most: a conversion holds it in three forms, with weights beside
 START, PACE = 120.0, 20e6  # s for imports and the first collective; B/s that a load gets through at least
 COLD = "files were out of the page cache before every load"
 
@@ -45,8 +46,10 @@ class ReshapeParams(Struct, frozen=True):
     size: Bytes = 64 * 2**20
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise ValueError(f"engine '{self.engine}' is not known; accepted: {', '.join(ENGINES)}")
+        if self.engine not in EVERY:
+            raise ValueError(f"engine '{self.engine}' is not known; accepted: {', '.join(EVERY)}")
+        for sharding in (self.sharding_from, self.sharding_to):
+            fits(self.engine, sharding)
 
 
 class Asked(Struct, frozen=True):
@@ -124,7 +127,7 @@ def _world(ctx: Context, params: ReshapeParams, folder: Path, entry: Callable[[P
 def save(place: Place) -> Saved:
     """Every rank of the first world."""
     asked = place.read(Asked)
-    state, engine = TrainingState(asked.shape), ENGINES[asked.engine]()
+    state, engine = make(asked.shape, asked.engine), EVERY[asked.engine]()
     state.fill(STEP)
     engine.save(state, Path(asked.folder)).wait()
     engine.close()
@@ -136,7 +139,7 @@ def load(place: Place) -> Loaded:
     import torch
 
     asked = place.read(Asked)
-    folder, state, engine = Path(asked.folder), TrainingState(asked.shape), ENGINES[asked.engine]()
+    folder, state, engine = Path(asked.folder), make(asked.shape, asked.engine), EVERY[asked.engine]()
     seconds, cached = list[float](), 0.0
     for _ in range(LOADS):
         state.fill(0)

@@ -111,7 +111,7 @@ class TrainingState:
         """Content that follows from (seed, step) alone, however many ranks share it."""
         for name, tensor in self._large():
             _local(tensor).copy_(self._content(name, tensor, step))
-        self._random.manual_seed(_number(f"{self.shape.seed} {step} random"))
+        self._random.manual_seed(number(f"{self.shape.seed} {step} random"))
         import torch
 
         self._progress.copy_(torch.tensor([step, 7 * step, self.shape.seed]))
@@ -121,8 +121,13 @@ class TrainingState:
         import torch
 
         wrong = [n for n, t in self._large() if not torch.equal(_local(t), self._content(n, t, step))]
-        other = torch.Generator().manual_seed(_number(f"{self.shape.seed} {step} random"))
-        wrong += [] if torch.equal(other.get_state(), self._random.get_state()) else ["random"]
+        return wrong + self._small_differences(step)
+
+    def _small_differences(self, step: int) -> list[str]:
+        import torch
+
+        other = torch.Generator().manual_seed(number(f"{self.shape.seed} {step} random"))
+        wrong = [] if torch.equal(other.get_state(), self._random.get_state()) else ["random"]
         expected = [step, 7 * step, self.shape.seed]
         return wrong + ([] if self._progress.tolist() == expected else ["progress"])
 
@@ -143,13 +148,10 @@ class TrainingState:
 
         if name.startswith("optimizer.step."):
             return torch.full_like(tensor, float(step))
-        kind = name.split(".")[0 if name.startswith("model.") else 1]
-        drawn = torch.Generator().manual_seed(_number(f"{self.shape.seed} {step} {name}"))
-        whole = torch.randn(tensor.shape, generator=drawn).mul_(SCALES[kind])
-        whole = whole.abs_() if kind == "exp_avg_sq" else whole
+        content = whole(name, tensor.shape, self.shape.seed, step).to(self.device)
         if not isinstance(tensor, DTensor):
-            return whole.to(self.device)
-        placed = distribute_tensor(whole.to(self.device), tensor.device_mesh, tensor.placements, src_data_rank=None)
+            return content
+        placed = distribute_tensor(content, tensor.device_mesh, tensor.placements, src_data_rank=None)
         return placed.to_local()
 
 
@@ -173,7 +175,17 @@ def _local(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _number(text: str) -> int:
+def whole(name: str, shape: torch.Size, seed: int, step: int) -> torch.Tensor:
+    """Deterministic content of a whole parameter or moment, on the host."""
+    import torch
+
+    kind = name.split(".")[0 if name.startswith("model.") else 1]
+    drawn = torch.Generator().manual_seed(number(f"{seed} {step} {name}"))
+    content = torch.randn(shape, generator=drawn).mul_(SCALES[kind])
+    return content.abs_() if kind == "exp_avg_sq" else content
+
+
+def number(text: str) -> int:
     return zlib.crc32(text.encode())
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness.records import Struct
-from microbench.checkpoint.engines import ENGINES
-from microbench.checkpoint.state import Shape, TrainingState
+from microbench.checkpoint.engines import EVERY
+from microbench.checkpoint.state import Shape
+from microbench.checkpoint.zero_state import make
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ def write(engine: str, shape: Shape, folder: Path, steps: int, mark: Callable[[s
     """Save steps 1 to `steps`. mark: told 'begin N' and 'end N' around each save, end once it is durable."""
     import torch
 
-    state, saver = TrainingState(shape), ENGINES[engine]()
+    state, saver = make(shape, engine), EVERY[engine]()
     for step in range(1, steps + 1):
         state.fill(step)
         torch.distributed.barrier()
@@ -70,7 +71,7 @@ def write(engine: str, shape: Shape, folder: Path, steps: int, mark: Callable[[s
 
 def find(engine: str, shape: Shape, folder: Path) -> Found:
     """Load as a restart does. A reason that one rank has counts for all."""
-    state, loader = TrainingState(shape), ENGINES[engine]()
+    state, loader = make(shape, engine), EVERY[engine]()
     reports, unfinished = list[tuple[int, str]](), list[int]()
     for path in sorted(folder.glob("step-*"), reverse=True):
         step = int(path.name.partition("-")[2])

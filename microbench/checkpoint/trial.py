@@ -69,7 +69,7 @@ def save(place: Place) -> Saved:
     from microbench.checkpoint.zero_state import make
 
     asked = place.read(Asked)
-    state, engine = make(asked.shape), EVERY[asked.engine]()
+    state, engine = make(asked.shape, asked.engine), EVERY[asked.engine]()
     try:
         return _Trial(asked, place.rank, state, engine, Roof(asked.alignment or None)).run()
     finally:
@@ -208,7 +208,7 @@ def restore(place: Place) -> Restored:
     from microbench.checkpoint.zero_state import make
 
     asked = place.read(Asked)
-    state, engine = make(asked.shape), EVERY[asked.engine]()
+    state, engine = make(asked.shape, asked.engine), EVERY[asked.engine]()
     _together()
     begin = time.perf_counter()
     engine.load(state, Path(asked.folder))

@@ -89,10 +89,10 @@ def _warm(engine: str) -> None:
     import torch.distributed.checkpoint
     import torch.distributed.fsdp
 
-    from microbench.checkpoint.engines import ENGINES
+    from microbench.checkpoint.engines import EVERY
 
     torch.set_num_threads(1)
-    ENGINES[engine]()
+    EVERY[engine]()
 
 
 class Crew:

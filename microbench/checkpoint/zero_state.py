@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from microbench.checkpoint.engines import UNIVERSAL
 from microbench.checkpoint.model import VOCABULARY, build, sizes
-from microbench.checkpoint.state import Shape, TrainingState, connect
+from microbench.checkpoint.state import MOMENTS, Shape, TrainingState, connect, number, whole
 
 if TYPE_CHECKING:
     import torch
@@ -16,9 +17,10 @@ RATE = 1e-4
 
 class ZeroState(TrainingState):
     """The same model, data and optimizer in an engine of DeepSpeed's, which saves and loads it by itself. `tensors`
-    are this rank's partitions. Content is of training: there is none that follows from a step alone."""
+    are this rank's partitions; `fill` and `differences` are of whole parameters and moments, whoever has which part."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, universal: bool = False) -> None:
+        """universal: checkpoints are loaded in DeepSpeed's universal form, and no other."""
         import torch
 
         self.shape, self.device = shape, connect(shape.device)
@@ -30,6 +32,7 @@ class ZeroState(TrainingState):
             "train_micro_batch_size_per_gpu": 1,
             "zero_allow_untested_optimizer": True,
             "zero_optimization": {"stage": int(shape.sharding.removeprefix("zero"))},
+            "checkpoint": {"load_universal": universal},
         }
         adam = torch.optim.AdamW(self.model.parameters(), lr=RATE)
         self.engine: Any = deepspeed.initialize(model=self.model, optimizer=adam, config=config)[0]
@@ -58,7 +61,49 @@ class ZeroState(TrainingState):
         return float(loss.detach())
 
     def fill(self, step: int) -> None:
-        raise NotImplementedError("DeepSpeed's partitions are filled by training")
+        import torch
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        if not any("exp_avg" in state for state in self.engine.optimizer.optimizer.state.values()):
+            self.step()  # moments are made in the first one
+        self._link()
+        for name, parameter in self.engine.module.named_parameters():
+            safe_set_full_fp32_param(parameter, self._whole(f"model.{name}", parameter, step))
+            for part in MOMENTS:
+                whole = self._whole(f"optimizer.{part}.{name}", parameter, step)
+                safe_set_full_optimizer_state(parameter, whole, part)
+        for state in self.engine.optimizer.optimizer.state.values():
+            state["step"] = torch.as_tensor(float(step), device=state["exp_avg"].device)
+        self._random.manual_seed(number(f"{self.shape.seed} {step} random"))
+        self._progress.copy_(torch.tensor([step, 7 * step, self.shape.seed]))
+
+    def differences(self, step: int) -> list[str]:
+        import torch
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        wrong = []
+        self._link()
+        for name, parameter in self.engine.module.named_parameters():
+            held = {f"model.{name}": safe_get_full_fp32_param(parameter)}
+            for part in MOMENTS:
+                held[f"optimizer.{part}.{name}"] = safe_get_full_optimizer_state(parameter, part)
+            wrong += [n for n, t in held.items() if not torch.equal(t, self._whole(n, parameter, step))]
+        steps = [float(state["step"]) for state in self.engine.optimizer.optimizer.state.values()]
+        wrong += ["optimizer.step"] if any(one != step for one in steps) or not steps else []
+        return wrong + self._small_differences(step)
+
+    def _link(self) -> None:
+        """Under ZeRO 2 a load makes new moments, and parameters still point to what was there before, or nothing."""
+        from deepspeed.utils import lazy_init_hp_params_optimizer_state
+
+        optimizer = self.engine.optimizer
+        if self.shape.sharding == "zero2":
+            for group, master in zip(optimizer.bit16_groups, optimizer.single_partition_of_fp32_groups, strict=True):
+                lazy_init_hp_params_optimizer_state(group, master, optimizer.optimizer.state)
+
+    def _whole(self, name: str, parameter: torch.nn.Parameter, step: int) -> torch.Tensor:
+        shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)  # under ZeRO 3 what is held is a part
+        return whole(name, shape, self.shape.seed, step).to(self.device)
 
     def _large(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Master weights and moments by group; weights that the model computes with."""
@@ -72,6 +117,8 @@ class ZeroState(TrainingState):
             yield f"model.{name}", (parameter.ds_tensor if stage == 3 else parameter).detach()
 
 
-def make(shape: Shape) -> TrainingState:
-    """The state of that shape."""
-    return ZeroState(shape) if shape.sharding.startswith("zero") else TrainingState(shape)
+def make(shape: Shape, engine: str) -> TrainingState:
+    """The state of that shape, for that engine."""
+    if shape.sharding.startswith("zero"):
+        return ZeroState(shape, universal=engine == UNIVERSAL)
+    return TrainingState(shape)

@@ -19,7 +19,7 @@ from harness import children
 from harness.child import Place
 from harness.records import Origin, Struct
 from microbench.checkpoint import crash, faults
-from microbench.checkpoint.engines import ENGINES, Damaged
+from microbench.checkpoint.engines import EVERY, Damaged
 from microbench.checkpoint.engines.torch_file import TorchFile
 from microbench.checkpoint.forks import fork
 from microbench.checkpoint.outcomes import Outcome, Trial, judge
@@ -225,7 +225,7 @@ def planted(place: Place) -> All:
     """Every planted engine in one process, which imports once."""
     answers = {}
     for engine, (fault, _) in PLANTED.items():
-        ENGINES[engine.__name__] = engine
+        EVERY[engine.__name__] = engine
         work, logs = Path(place.read(Told).folder) / engine.__name__, place.folder / engine.__name__
         work.mkdir()
         logs.mkdir()

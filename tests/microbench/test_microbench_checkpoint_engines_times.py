@@ -38,14 +38,16 @@ def test_a_background_save_gives_four_times_and_leaves_nothing(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("sharding", ["zero2", "zero3"])
-def test_deepspeed_restores_what_it_saved_in_processes_of_their_own(tmp_path: Path, sharding: str) -> None:
+@pytest.mark.parametrize(
+    ("engine", "sharding"), [("deepspeed", "zero2"), ("deepspeed", "zero3"), ("deepspeed_universal", "zero2")]
+)
+def test_deepspeed_restores_what_it_saved_in_processes_of_their_own(tmp_path: Path, engine: str, sharding: str) -> None:
     """The cell compares every partition bit for bit, after each save and after the restore."""
     reason = engines.refuses("deepspeed", 2, "cpu")
     if reason is not None:
         pytest.skip(reason)
     params = msgspec.convert(
-        {"engine": "deepspeed", "size": SIZE, "sharding": sharding, "saves": 1, "restores": 1}, SaveParams
+        {"engine": engine, "size": SIZE, "sharding": sharding, "saves": 1, "restores": 1}, SaveParams
     )
     found = {m.metric: m for m in save(context(tmp_path), params)}  # type: ignore[arg-type]
     assert found["state"].samples[0] == pytest.approx(SIZE, rel=0.15)
@@ -59,9 +61,16 @@ def test_an_engine_without_numbers_is_skipped_with_its_reason(tmp_path: Path, en
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_skip_of_a_package_says_whether_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_there", lambda module: False)
+    assert "none of the modules datastates" in (engines.refuses("datastates", 2, "cpu") or "")
+    monkeypatch.setattr(engines, "_there", lambda module: True)
+    assert "datastates is installed here" in (engines.refuses("datastates", 2, "cpu") or "")
+
+
 def test_an_engine_and_a_sharding_that_do_not_fit_are_refused() -> None:
     for engine, sharding in (("deepspeed", "fsdp"), ("dcp", "zero3")):
-        with pytest.raises(msgspec.ValidationError, match="deepspeed saves zero2 and zero3"):
+        with pytest.raises(msgspec.ValidationError, match="save zero2 and zero3"):
             msgspec.convert({"engine": engine, "sharding": sharding}, SaveParams)
 
 

@@ -14,7 +14,7 @@ from harness.child import Place
 from harness.errors import Skip, WrongAnswer
 from harness.records import Origin
 from microbench.checkpoint import reshape
-from microbench.checkpoint.engines import ENGINES
+from microbench.checkpoint.engines import EVERY, refuses
 from microbench.checkpoint.engines.dcp import Dcp
 from microbench.checkpoint.reshape import Asked, Loaded, ReshapeParams, load
 from microbench.checkpoint.state import Shape
@@ -31,7 +31,7 @@ class Sloppy(Dcp):
 
 
 def sloppily(place: Place) -> Loaded:
-    ENGINES["dcp"] = Sloppy
+    EVERY["dcp"] = Sloppy
     return load(place)
 
 
@@ -61,6 +61,17 @@ def test_what_an_engine_cannot_reshape_is_skipped_in_its_own_words(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(refuses("deepspeed", 2, "cpu") is not None, reason="DeepSpeed is not installed")
+def test_deepspeeds_universal_form_is_loaded_by_fewer_ranks_and_its_own_is_not(tmp_path: Path) -> None:
+    """A state filled by parts that are not where they seem would differ on one rank."""
+    asked = ReshapeParams("deepspeed_universal", 2, 1, "zero3", "zero3", SIZE)
+    (restore,) = reshape.reshape(context(tmp_path), asked)
+    assert len(restore.samples) == reshape.LOADS
+    with pytest.raises(Skip, match="world size of 2 but the current world size is 1"):
+        reshape.reshape(context(tmp_path), msgspec.structs.replace(asked, engine="deepspeed"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_tensor_that_differs_is_named(tmp_path: Path) -> None:
     """A comparison that missed it would call any engine's reshaping right."""
     asked = Asked("dcp", Shape(SIZE), str(tmp_path / "checkpoint"))
@@ -82,7 +93,9 @@ def test_a_wrong_load_has_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("wrong", "says"), [
-    ({"engine": "tar"}, "engine 'tar' is not known"), ({"saved": 0}, "1"), ({"sharding_to": "pp"}, "pp"),
+    ({"engine": "tar"}, "engine 'tar' is not known"),
+    ({"engine": "deepspeed"}, "zero2 and zero3"),
+    ({"saved": 0}, "1"), ({"sharding_to": "pp"}, "pp"),
 ])  # fmt: skip
 def test_bad_parameters_are_refused_by_name(wrong: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):

@@ -82,22 +82,34 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 }
 """Engines that save the state as torch keeps it. Making one imports what it needs, and nothing else does."""
 
-EVERY = ENGINES | {"deepspeed": _lazily("deepspeed:DeepSpeed")}
-"""With those that keep the state in their own way."""
+UNIVERSAL = "deepspeed_universal"
+ZERO = ("deepspeed", UNIVERSAL)
+EVERY = ENGINES | {"deepspeed": _lazily("deepspeed:DeepSpeed"), UNIVERSAL: _lazily("universal:Universal")}
+"""With those that keep the state in their own way, under ZeRO."""
 
 ABSENT = {
-    "datastates": "the package that DataStates-LLM is published as is on no registry, and nothing here calls it yet: "
-    "engine=lazy measures its idea",
+    "datastates": "nothing here calls DataStates-LLM's own package, which is on no registry, yet: engine=lazy measures "
+    "its idea",
     "fastpersist": "DeepSpeed's fast writer does not run on a CPU without changes to its code, and nothing here calls "
     "it on other devices yet",
-    "deepspeed_universal": "the conversion of DeepSpeed's checkpoints to its universal form is not called here yet",
 }
 """Engines that a reader looks for, and why they have no numbers."""
 
 
-NEEDS = {"megatron": "megatron.core", "deepspeed": "deepspeed"}
+NEEDS = {"megatron": "megatron.core", "deepspeed": "deepspeed", UNIVERSAL: "deepspeed"}
+DATASTATES = ("datastates", "datastates_llm", "datastates.llm")
+"""Modules that its versions are imported as."""
 DIRECT = "dcp_direct"
 EIGHTHS = 8  # what the model's widths divide by: shards of one size
+
+
+def fits(name: str, sharding: str) -> None:
+    """ValueError where an engine does not save a state of that sharding."""
+    if (name in ZERO) != sharding.startswith("zero"):
+        raise ValueError(
+            f"engine={name} with sharding={sharding}: {' and '.join(ZERO)} save zero2 and zero3, the others fsdp, tp "
+            "and ddp"
+        )
 
 
 def refuses(name: str, ranks: int, device: str, folder: Path | None = None) -> str | None:
@@ -105,7 +117,7 @@ def refuses(name: str, ranks: int, device: str, folder: Path | None = None) -> s
     None where it can."""
     del device  # each of them runs on both
     if name in ABSENT:
-        return ABSENT[name]
+        return f"{ABSENT[name]}{_found() if name == 'datastates' else ''}"
     module = NEEDS.get(name)
     if module is not None and not _there(module):
         return f"{module} is not installed"
@@ -121,3 +133,10 @@ def _there(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of the package that it is in
         return False
+
+
+def _found() -> str:
+    there = [module for module in DATASTATES if _there(module)]
+    if there:
+        return f" (the module {there[0]} is installed here)"
+    return f" (none of the modules {', '.join(DATASTATES)} is installed here)"
