@@ -90,8 +90,12 @@ def _version(module: str) -> str:
 def _pango() -> Check:
     import ctypes.util
 
-    missing = [name for name in ("pango-1.0", "pangoft2-1.0", "harfbuzz") if ctypes.util.find_library(name) is None]
-    get = "apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz0b"
+    missing = [
+        name
+        for name in ("pango-1.0", "pangoft2-1.0", "harfbuzz", "harfbuzz-subset")
+        if ctypes.util.find_library(name) is None
+    ]
+    get = "apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz0b libharfbuzz-subset0"
     return Check("Pango", "" if missing else "system library", "the PDF report", get)
 
 

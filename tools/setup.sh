@@ -231,6 +231,7 @@ system_packages() {
     has_library libpango-1.0.so.0 || pdf="$pdf libpango-1.0-0"
     has_library libpangoft2-1.0.so.0 || pdf="$pdf libpangoft2-1.0-0"
     has_library libharfbuzz.so.0 || pdf="$pdf libharfbuzz0b"
+    has_library libharfbuzz-subset.so.0 || pdf="$pdf libharfbuzz-subset0"
     aio=''
     command -v g++ >/dev/null || aio="$aio g++"
     [ -e /usr/include/libaio.h ] || aio="$aio libaio-dev"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.records import Cadence, Measurement
+from harness.records import Cadence, Measurement, Params
 from harness.registry import benchmark
 from microbench.offload.io_asked import FIO, Asked, IoParams, ask, describe, rates, room_for
 from microbench.storage import room
@@ -117,10 +117,11 @@ def _nothing(_: int) -> None:
 
 
 def _described(asked: Asked, measurement: Measurement, held: float, ctx: Context) -> Measurement:
-    """With how many ranks took part, and what memory held of a file before it was read."""
+    """With how many ranks took part where all were to, and what memory held of a file before it was read."""
     flags = measurement.evidence.flags
     if asked.params.op == "read" and not asked.params.cached:
         most = max(ctx.ranks.column(held))
         flags = (*flags, f"memory held at most {most:.1%} of a file before it was read")
     evidence = msgspec.structs.replace(measurement.evidence, flags=flags)
-    return msgspec.structs.replace(measurement, evidence=evidence, params={"writers": asked.writers})
+    own: Params = {} if asked.params.writers else {"writers": asked.writers}
+    return msgspec.structs.replace(measurement, evidence=evidence, params=own)

@@ -18,7 +18,18 @@ from microbench.collectives.formulas import COLLECTIVES, ITEM, ROOT, partner, un
 from microbench.gemm import SquareParams
 from microbench.memory.streams import StreamParams
 
-RATES = ("busbw", "flops", "bandwidth", "time", "gemm_slowdown", "gain")
+RATES = (
+    "busbw",
+    "flops",
+    "bandwidth",
+    "time",
+    "gemm_slowdown",
+    "gain",
+    "disk_slowdown",
+    "tokens",
+    "largest",
+    "outcomes",
+)
 
 RANKS = st.integers(2, 4096)
 
