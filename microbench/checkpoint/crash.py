@@ -14,13 +14,12 @@ from harness.records import Better, Evidence, Measurement, Struct
 from harness.registry import benchmark
 from harness.units import Bytes, Unit
 from microbench.checkpoint.engines import DIRECT, EVERY, ZERO, refuses
-from microbench.checkpoint.outcomes import Outcome, Trial
-from microbench.checkpoint.state import Shape
-from microbench.checkpoint.trials import LINES, Answer, Asked, Fault, supervise
+from microbench.checkpoint.outcomes import Fault, Outcome, Trial
 from microbench.storage.room import opened, require
 
 if TYPE_CHECKING:
     from harness.context import Context
+    from microbench.checkpoint.trials import Answer
 
 OURS = "lazy"  # this project's own engine: what it loads wrong without a word is a fault of the project
 HELD = 5  # checkpoints on the disk at once, at most
@@ -50,6 +49,8 @@ def crash(ctx: Context, params: CrashParams) -> Sequence[Measurement]:
     Runs on the host's processors: what is in the files does not depend on where the state was.
     """
     from harness import children
+    from microbench.checkpoint.state import Shape
+    from microbench.checkpoint.trials import LINES, Answer, Asked, supervise
 
     held = require(ctx, HELD * params.size)
     reason = refuses(params.engine, params.processes, "cpu", ctx.scratch)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
 
 from harness.records import Struct
-from microbench.checkpoint.survivors import Found
+
+if TYPE_CHECKING:
+    from microbench.checkpoint.survivors import Found
+
+Fault = Literal["kill", "full", "truncated", "flipped"]
 
 
 class Outcome(StrEnum):

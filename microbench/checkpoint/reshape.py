@@ -18,7 +18,6 @@ from microbench.checkpoint.engines import EVERY, Foreign, fits, refuses
 from microbench.checkpoint.sharding import Sharding
 from microbench.checkpoint.state import Shape
 from microbench.checkpoint.zero_state import make
-from microbench.storage.residency import evict
 from microbench.storage.room import opened, require
 
 if TYPE_CHECKING:
@@ -137,6 +136,8 @@ def save(place: Place) -> Saved:
 def load(place: Place) -> Loaded:
     """Every rank of the second: in place, timed from a common start, files read from the disk each time."""
     import torch
+
+    from microbench.storage.residency import evict
 
     asked = place.read(Asked)
     folder, state, engine = Path(asked.folder), make(asked.shape, asked.engine), EVERY[asked.engine]()

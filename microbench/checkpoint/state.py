@@ -7,7 +7,6 @@ the generator that draws the data, the same on every rank) and `progress` (step,
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -190,6 +189,8 @@ def number(text: str) -> int:
 
 
 def _digest(tensor: torch.Tensor) -> str:
+    import hashlib
+
     import torch
 
     held = _local(tensor).detach().contiguous().cpu().reshape(-1).view(torch.uint8)

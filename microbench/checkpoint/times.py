@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import msgspec
 
-from harness import children
 from harness.errors import Skip, WrongAnswer
 from harness.records import Measurement, Struct
 from harness.registry import benchmark
@@ -87,6 +86,8 @@ def forget(folder: Path) -> float:
 def _world(
     ctx: Context, params: SaveParams, what: str, asked: Asked, folder: Path, kind: type[T], index: int = 0
 ) -> list[T]:  # fmt: skip
+    from harness import children
+
     work = children.Work(f"microbench.checkpoint.trial:{what}", asked, params.processes)
     ended = children.run(work, folder / f"{what}-{index}", LIMIT, ctx.say, f"checkpoint.{what} {params.engine}")
     failed = next((one for one in ended if not one.ok), None)

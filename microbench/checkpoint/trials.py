@@ -15,17 +15,15 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from harness.child import Place
 from harness.records import Struct
 from microbench.checkpoint import faults, survivors
 from microbench.checkpoint.forks import Forked, fork
-from microbench.checkpoint.outcomes import Outcome, Trial, judge
+from microbench.checkpoint.outcomes import Fault, Outcome, Trial, judge
 from microbench.checkpoint.state import Shape
 from microbench.checkpoint.survivors import Found, Written, step_folder
 
-Fault = Literal["kill", "full", "truncated", "flipped"]
 SPREAD = 1.15  # kills reach a little beyond the end of a save, whose duration is not known before
 SLACK = 128 << 10  # B of a small disk beside what was counted: folders, and files in whole pages
 LINES = "trials.txt"  # a line for each trial that is done

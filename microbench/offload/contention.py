@@ -8,7 +8,6 @@ host's processors, offload copies within the host's memory, and that is what run
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,6 +21,8 @@ from harness.units import Bytes
 from microbench.offload.io_asked import SECTOR
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from harness.context import Context
     from harness.sampling import Task
 
@@ -49,6 +50,8 @@ class ContentionParams(Struct, frozen=True):
 @benchmark("offload.contention", version=1, params=ContentionParams, scope="device", rate="disk_slowdown", seconds=6)
 def contention(ctx: Context, params: ContentionParams) -> Sequence[Measurement]:
     """Disk traffic beside copies between the host's memory and the device's: how much each slows the other down."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from microbench.offload import io
     from microbench.offload.io_asked import BOTH, IoParams, ask
     from microbench.offload.io_files import ALONE, Place

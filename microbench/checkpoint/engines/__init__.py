@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clusters.filesystem import direct_alignment
-
 if TYPE_CHECKING:
     from microbench.checkpoint.state import TrainingState
 
@@ -121,11 +119,17 @@ def refuses(name: str, ranks: int, device: str, folder: Path | None = None) -> s
     module = NEEDS.get(name)
     if module is not None and not _there(module):
         return f"{module} is not installed"
-    if name == DIRECT and folder is not None and direct_alignment(folder) is None:
+    if name == DIRECT and folder is not None and not _direct(folder):
         return "the file system has no direct I/O: engine=dcp writes through the page cache"
     if name == "megatron" and EIGHTHS % ranks:
         return f"megatron-core asks for shards of one size, and the model's widths do not divide by {ranks} ranks"
     return None
+
+
+def _direct(folder: Path) -> bool:
+    from clusters.filesystem import direct_alignment
+
+    return direct_alignment(folder) is not None
 
 
 def _there(module: str) -> bool:

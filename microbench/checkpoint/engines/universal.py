@@ -33,7 +33,8 @@ class Universal(DeepSpeed):
 
     name = "deepspeed_universal"
     notes = (
-        "durable once DeepSpeed's own checkpoint is converted, by one worker at a time, and fsynced",
+        "blocked and durable hold the conversion, by one worker at a time, which a job would run afterwards: its own "
+        "time is among the phases",
         "DeepSpeed reads its files without torch's weights_only",
     )
 
