@@ -208,6 +208,24 @@ def test_stage_3_with_states_in_host_memory_trains_as_stage_0_does(real) -> None
     assert not list(ctx.scratch.iterdir()), "something was left behind"
 
 
+@pytest.mark.timeout(1800)  # the first time, DeepSpeed's operator is compiled: minutes on two cores
+def test_stage_3_with_states_on_disk_moves_them_and_predicts_its_efficiency(real) -> None:
+    ctx, _ = real
+    try:
+        found = training(ctx, TrainingParams(3, "nvme", "nvme", model="tiny", layers=1, sequence=32, dtype="float32"))
+    except Skip as reason:
+        if "cannot be built" in str(reason):
+            pytest.skip(str(reason))
+        raise
+    moved = {m.params["direction"]: m.samples[0] for m in found if m.metric == "moved"}
+    assert set(moved) == {"in", "out"}
+    assert min(moved.values()) > 0
+    predicted = [m for m in found if m.metric == "predicted"]
+    assert predicted
+    assert all(m.origin is Origin.MODELLED for m in predicted)
+    assert not list(ctx.scratch.iterdir()), "swap files were left behind"
+
+
 def test_a_stage_that_deepspeed_does_not_offload_is_its_own_reason(real) -> None:
     ctx, model = real
     with pytest.raises(Skip, match="Valid only with stage 3"):
