@@ -213,10 +213,11 @@ class Execution:
 
 def start(job: Job, folder: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     """Argument vector and environment of a launch. A world of one rank, or a simulated one, needs no
-    launcher: the worker is started by itself."""
+    launcher: the worker is started by itself. What torch caches goes where cells write."""
+    kept = {"TORCHINDUCTOR_CACHE_DIR": str(Path(job.scratch) / "inductor")} if job.scratch else {}
     launch = torchrun(
         folder / "job.json", folder, nodes=job.nodes, ranks_per_node=job.ranks_per_node, threads=job.threads,
-        python=sys.executable, environment=job.cluster.launch.variables,
+        python=sys.executable, environment=kept | job.cluster.launch.variables,
     )  # fmt: skip
     if job.world > 1 and not job.timing:
         return launch.argv, launch.environment

@@ -14,7 +14,7 @@ from harness.hardware import Cluster
 from harness.registry import Benchmark
 from harness.store import Planned
 
-START_UP = 8.0  # s that a launch takes to start, about
+START_UP = 6.0  # s that a launch takes to start, about
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+LOGS = "torchrun"  # folder for what torchrun keeps of its ranks, beside theirs
 RENDEZVOUS = "<first node>:29400"  # what a plan shows where no host is known yet; 29400 is torchrun's port
 
 
@@ -45,7 +46,8 @@ def torchrun(
         *(python, "-m", "torch.distributed.run"),
         *(f"--nnodes={nodes}", f"--nproc-per-node={ranks_per_node}", "--max-restarts=0"),
         *_meeting(out.name, nodes, rendezvous, node_rank),
-        *((f"--log-dir={log_dir}", "--tee=3") if log_dir else ()),
+        f"--log-dir={log_dir or out / LOGS}",  # else a folder is left among the system's temporary files
+        *(("--tee=3",) if log_dir else ()),
         *("-m", "harness.worker", "--job", str(job_file), "--out", str(out)),
     ]
     path = [str(ROOT), *filter(None, [inherited.get("PYTHONPATH")])]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from microbench.offload.io_files import Place
 
 
-@benchmark("offload.io", version=1, params=IoParams, scope="group", rate="bandwidth", seconds=4)
+@benchmark("offload.io", version=1, params=IoParams, scope="group", rate="bandwidth", seconds=3)
 def io(ctx: Context, params: IoParams) -> Sequence[Measurement]:
     """Reading and writing files: DeepSpeed's aio, io_uring, positional calls, GPUDirect Storage; fio as the roof."""
     asked = ask(ctx, params)

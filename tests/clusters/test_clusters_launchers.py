@@ -24,7 +24,7 @@ def test_one_node() -> None:
         "/env/bin/python", "-m", "torch.distributed.run",
         "--nnodes=1", "--nproc-per-node=8", "--max-restarts=0",
         "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--rdzv-id=a", "--local-addr=127.0.0.1",
-        "-m", "harness.worker", "--job", "/runs/a/job.json", "--out", "/runs/a",
+        "--log-dir=/runs/a/torchrun", "-m", "harness.worker", "--job", "/runs/a/job.json", "--out", "/runs/a",
     )  # fmt: skip
     assert launch.environment == {
         "OMP_NUM_THREADS": "6",
