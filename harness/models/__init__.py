@@ -2,7 +2,7 @@
 
 A description is a TOML file (the ones beside this module, or any other of the same form) read into
 `Model`. `counts` gives its parameters and FLOP, `parts` every matrix product and memory-bound part of
-a layer: exact, in whole numbers, without a device. Nothing here imports torch.
+a layer: exact, in whole numbers, without a device. Only `layer` imports torch.
 """
 
 from __future__ import annotations

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from harness.accelerator import Operation
 from harness.errors import WrongAnswer
+from harness.models import layer as run_layer
 from harness.models.counts import layer_parameters, weights
 from harness.models.parts import parts
 from harness.operands import Operands, Spec
 from harness.records import Rate
 from harness.sampling import Task
 from harness.units import Unit
-from microbench.gemm import run_layer
 from microbench.gemm.asked import ELEMENT, FOREVER, NEW_MEMORY, Asked, admit, agree
 from microbench.gemm.reference import Reference
 

@@ -15,12 +15,12 @@ from torch.nn import functional
 
 from harness.accelerator import Operation
 from harness.models import Model
+from harness.models import layer as run_layer
 from harness.models.parts import Part
 from harness.operands import Spec
 from harness.records import Rate
 from harness.sampling import Task
 from harness.units import Unit
-from microbench.gemm import run_layer
 from microbench.gemm.asked import FOREVER, NEW_MEMORY, Asked, Shape, admit
 from microbench.gemm.product import compare
 

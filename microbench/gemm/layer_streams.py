@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from harness.accelerator import Operation
+from harness.models import layer as run_layer
 from harness.models.parts import Part
 from harness.operands import Operands, Spec
 from harness.records import Rate
 from harness.sampling import Task
 from harness.units import Unit
-from microbench.gemm import run_layer
 from microbench.gemm.asked import FOREVER, NEW_MEMORY, Asked, Shape, admit, agree
 from microbench.gemm.reference import attended
 

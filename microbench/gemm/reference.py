@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harness.models import Model
-from microbench.gemm.run_layer import BASE, EPSILON, Routing
+from harness.models.layer import BASE, EPSILON, Routing
 
 Used = dict[str, tuple[Tensor, Tensor]]
 """By matrix: its input (rows, k) and the gradient of its output (rows, n); an expert's as 'up.3'."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.models import Model
+from harness.models import layer as run_layer
 from harness.models.counts import weights
-from microbench.gemm import run_layer
 
 SPREAD = 0.02  # standard deviation of initial weights, as GPT-2 has it
 

@@ -15,11 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from clusters.accelerators.simulated import SimulatedMeter
 from harness import models
 from harness.errors import Skip, UsageError, WrongAnswer
+from harness.models import layer as run_layer
 from harness.models.counts import layer_flops
 from harness.models.parts import parts
 from harness.ranks import OneProcess
 from harness.records import Cadence, Origin
-from microbench.gemm import layer_products, layer_streams, run_layer
+from microbench.gemm import layer_products, layer_streams
 from microbench.gemm.transformer import TransformerParams, build, described, expand, shard, transformer
 
 DENSE = {

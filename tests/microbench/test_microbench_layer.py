@@ -11,10 +11,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import Skip, WrongAnswer
+from harness.models import layer as run_layer
 from harness.models.counts import layer_flops, layer_parameters, weights
 from harness.models.parts import parts
 from harness.operands import Spec
-from microbench.gemm import layer, run_layer
+from microbench.gemm import layer
 from microbench.gemm.reference import misled
 
 TYPES = ["float32", "bfloat16", "float16"]
