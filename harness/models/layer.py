@@ -56,10 +56,10 @@ def split(model: Model, qkv: Tensor, batch: int, turned: Table | None) -> tuple[
     q, k, v = torch.split(qkv.view(batch, -1, heads + 2 * kv, model.head_dim), [heads, kv, kv], 2)
     if turned is None:
         return q, k, v
-    return _turn(q, *turned), _turn(k, *turned), v
+    return turn(q, *turned), turn(k, *turned), v
 
 
-def _turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+def turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Each pair (first half, second half) of a head turned by its position's angle."""
     first, second = x.chunk(2, -1)
     c, s = cosines[:, None], sines[:, None]
