@@ -123,6 +123,7 @@ class Network(nn.Module):
         self.output = nn.Linear(model.hidden, model.vocabulary, bias=False) if last else None
         if model.tied and self.embedding is not None and self.output is not None:
             self.output.weight = self.embedding.weight
+        self.parts = 1  # ranks that share out the positions between products: what is seen here times this is all
         self._turned: dict[tuple[object, ...], layer.Table | None] = {}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,9 +142,9 @@ class Network(nn.Module):
     def _angles(self, x: Tensor) -> layer.Table | None:
         """Made once for a length, a device and a type."""
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        key = (x.shape[1], x.device, dtype)
+        key = (length := x.shape[1] * self.parts, x.device, dtype)
         if key not in self._turned:
-            self._turned[key] = layer.table(self.model, x.shape[1], x.device, dtype)
+            self._turned[key] = layer.table(self.model, length, x.device, dtype)
         return self._turned[key]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from e2e.asked import BETAS, DECAY, EPSILON
+from e2e.asked import BETAS, CLIP, DECAY, EPSILON
 from e2e.trainers import Refused
 
 if TYPE_CHECKING:
@@ -47,11 +50,35 @@ class Optimizers:
 
 
 def groups(named: list[tuple[str, nn.Parameter]]) -> list[dict[str, object]]:
-    """Matrices decay, vectors do not."""
-    return [
-        {"params": [held for _, held in named if held.dim() >= 2], "weight_decay": DECAY},
-        {"params": [held for _, held in named if held.dim() < 2], "weight_decay": 0.0},
-    ]
+    """Matrices decay, vectors do not; parameters on different meshes do not mix, as torch's operations on lists of
+    tensors have it."""
+    held: dict[tuple[object, bool], list[nn.Parameter]] = {}
+    for _, one in named:
+        held.setdefault((getattr(one, "device_mesh", None), one.dim() >= 2), []).append(one)
+    return [{"params": those, "weight_decay": DECAY if wide else 0.0} for (_, wide), those in held.items()]
+
+
+@torch.no_grad()
+def clip(parameters: Iterable[nn.Parameter], stages: dist.ProcessGroup | None = None) -> Tensor:
+    """Scale gradients down to a norm of at most CLIP over all ranks; the norm before. stages: ranks of a pipeline, each
+    with parameters of its own."""
+    held: dict[object, list[Tensor]] = {}
+    for one in parameters:
+        if one.grad is not None:
+            held.setdefault(getattr(one, "device_mesh", None), []).append(one.grad)
+    squares = [_whole(nn.utils.get_total_norm(those)) ** 2 for those in held.values()]
+    total = torch.stack(squares).sum()
+    if stages is not None:
+        dist.all_reduce(total, group=stages)
+    norm = total.sqrt()
+    scale = (CLIP / (norm + 1e-6)).clamp(max=1.0)
+    for those in held.values():
+        torch._foreach_mul_([one.to_local() if isinstance(one, DTensor) else one for one in those], scale)
+    return norm
+
+
+def _whole(norm: Tensor) -> Tensor:
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def _adamw(
@@ -62,9 +89,8 @@ def _adamw(
     if asked.stage == 1 and torch.distributed.get_world_size() > 1:
         from torch.distributed.optim import ZeroRedundancyOptimizer
 
-        held = [one for one in groups(named) if one["params"]]
-        return ZeroRedundancyOptimizer(held, torch.optim.AdamW, **shared)  # type: ignore[arg-type]
-    return torch.optim.AdamW([one for one in groups(named) if one["params"]], **shared)  # type: ignore[arg-type]
+        return ZeroRedundancyOptimizer(groups(named), torch.optim.AdamW, **shared)  # type: ignore[arg-type]
+    return torch.optim.AdamW(groups(named), **shared)  # type: ignore[arg-type]
 
 
 def _unsharded(asked: Asked, mesh: DeviceMesh | None, why: str) -> None:

@@ -53,6 +53,7 @@ def split(network: Network, tensor: DeviceMesh, model: Model, sequence: bool) ->
         raise Refused("tensor parallel experts: the torch trainer divides dense layers only; megatron divides these")
     if model.biases or model.positions == "learned" or model.tied:
         raise Refused("biases, learned positions and a tied output are not divided by the torch trainer; megatron does")
+    network.parts = tensor.size() if sequence else 1
     for each in network.layers.values():
         parallelize_module(each, tensor, _layer_plan(sequence))
     parallelize_module(network, tensor, _ends_plan(network, sequence))

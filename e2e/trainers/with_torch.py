@@ -10,9 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from e2e import network
-from e2e.asked import CLIP
 from e2e.layout import check
-from e2e.optimizers import Optimizers
+from e2e.optimizers import Optimizers, clip
 from e2e.trainers import Refused
 from e2e.trainers.torch_kernels import kernels
 from e2e.trainers.torch_mesh import mesh_of, shard, split
@@ -110,7 +109,7 @@ class TorchTrainer:
 
     def update(self) -> None:
         """Clip, step, forget the gradients."""
-        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        clip(self.network.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad()
 
