@@ -13,7 +13,7 @@ from harness.errors import CannotRun, Skip, WrongAnswer
 from harness.records import Better, Evidence, Measurement, Struct
 from harness.registry import benchmark
 from harness.units import Bytes, Unit
-from microbench.checkpoint.engines import DIRECT, EVERY, ZERO, refuses
+from microbench.checkpoint.engines import DIRECT, EVERY, refuses, usual
 from microbench.checkpoint.outcomes import Fault, Outcome, Trial
 from microbench.storage.room import opened, require
 
@@ -49,6 +49,7 @@ def crash(ctx: Context, params: CrashParams) -> Sequence[Measurement]:
     Runs on the host's processors: what is in the files does not depend on where the state was.
     """
     from harness import children
+    from microbench.checkpoint.engines import probe
     from microbench.checkpoint.state import Shape
     from microbench.checkpoint.trials import LINES, Answer, Asked, supervise
 
@@ -58,10 +59,11 @@ def crash(ctx: Context, params: CrashParams) -> Sequence[Measurement]:
         reason = "the disk that fills is a file system in memory, which has no direct I/O"
     if reason is not None:
         raise Skip(reason)
+    probe.ensure(ctx, params.engine, "cpu")
     with opened(ctx, "crash") as folder:
         work = folder / "work"
         work.mkdir()
-        shape = Shape(params.size, "zero2" if params.engine in ZERO else "fsdp")
+        shape = Shape(params.size, usual(params.engine))
         limit = START + params.size / PACE
         asked = Asked(params.engine, shape, params.fault, params.trials, params.processes, ctx.seed, str(work), limit)
         world = folder / "world"

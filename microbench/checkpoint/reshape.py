@@ -81,11 +81,14 @@ def reshape(ctx: Context, params: ReshapeParams) -> Sequence[Measurement]:
 
     Runs on the host's processors, whatever the cluster: more ranks than devices are then possible.
     """
+    from microbench.checkpoint.engines import probe
+
     disk = require(ctx, HELD * params.size)
     for ranks in (params.saved, params.loaded):
         reason = refuses(params.engine, ranks, "cpu", ctx.scratch)
         if reason is not None:
             raise Skip(reason)
+    probe.ensure(ctx, params.engine, "cpu")
     with opened(ctx, "reshape") as folder:
         size = max(one.size for one in _world(ctx, params, folder, save, Saved))
         loaded = _world(ctx, params, folder, load, Loaded)

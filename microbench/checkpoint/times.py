@@ -31,28 +31,33 @@ T = TypeVar("T")
 
 class SaveParams(Struct, frozen=True):
     """size: B of parameters and Adam's moments over all ranks, about. processes: ranks that train, on this host.
-    saves: in one run of training. restores: each in a fresh world of processes."""
+    sharding: the engine's usual one (`engines.usual`) where none is asked for. saves: in one run of training.
+    restores: each in a fresh world of processes."""
 
     engine: str = "dcp"
     size: Bytes = 64 << 20
     processes: Annotated[int, msgspec.Meta(ge=1, le=1 << 10)] = 2
-    sharding: Sharding = "fsdp"
+    sharding: Sharding | None = None
     saves: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
     restores: Annotated[int, msgspec.Meta(ge=1, le=20)] = 2
 
     def __post_init__(self) -> None:
-        known = [*engines.EVERY, *engines.ABSENT]
-        if self.engine not in known:
-            raise ValueError(f"engine={self.engine}: known are {', '.join(known)}")
+        if self.engine not in engines.EVERY:
+            raise ValueError(f"engine={self.engine}: known are {', '.join(engines.EVERY)}")
         sizes(self.size)
-        if self.engine in engines.EVERY:
-            engines.fits(self.engine, self.sharding)
+        msgspec.structs.force_setattr(self, "sharding", self.placed)
+        engines.fits(self.engine, self.placed)
+
+    @property
+    def placed(self) -> Sharding:
+        return self.sharding or engines.usual(self.engine)
 
 
 @benchmark("checkpoint.save", version=1, params=SaveParams, scope="host", rate="bandwidth", seconds=25)
 def save(ctx: Context, params: SaveParams) -> Sequence[Measurement]:
     """Blocked, durable and restore time of a checkpoint in training, its drag on steps, and its roof."""
     from clusters.filesystem import direct_alignment
+    from microbench.checkpoint.engines import probe
     from microbench.checkpoint.measured import measurements
 
     device: Literal["cpu", "cuda"] = "cuda" if ctx.device.type == "cuda" else "cpu"
@@ -60,10 +65,11 @@ def save(ctx: Context, params: SaveParams) -> Sequence[Measurement]:
     if reason is not None:
         raise Skip(reason)
     system = room.require(ctx, ROOM * params.size)
+    probe.ensure(ctx, params.engine, device)
     with room.opened(ctx, f"checkpoint-{params.engine}") as folder:
         place = folder / "checkpoints"
         place.mkdir()
-        shape = Shape(params.size, params.sharding, ctx.seed, device=device)
+        shape = Shape(params.size, params.placed, ctx.seed, device=device)
         asked = Asked(params.engine, shape, str(place), params.saves, alignment=direct_alignment(folder) or 0)
         saved = _world(ctx, params, "save", asked, folder, Saved)
         restored, cold = list[Restored](), list[float]()

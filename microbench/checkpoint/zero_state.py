@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from microbench.checkpoint.engines import UNIVERSAL
+from microbench.checkpoint.engines import FAST, UNIVERSAL
 from microbench.checkpoint.model import VOCABULARY, build, sizes
 from microbench.checkpoint.state import MOMENTS, Shape, TrainingState, connect, number, whole
 
@@ -19,9 +20,12 @@ class ZeroState(TrainingState):
     """The same model, data and optimizer in an engine of DeepSpeed's, which saves and loads it by itself. `tensors`
     are this rank's partitions; `fill` and `differences` are of whole parameters and moments, whoever has which part."""
 
-    def __init__(self, shape: Shape, universal: bool = False) -> None:
-        """universal: checkpoints are loaded in DeepSpeed's universal form, and no other."""
+    def __init__(self, shape: Shape, checkpoint: Mapping[str, Any] | None = None) -> None:
+        """checkpoint: DeepSpeed's settings of how checkpoints are written and read."""
         import torch
+
+        if shape.device == "cpu":
+            os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed takes what it finds, where it is not told
 
         self.shape, self.device = shape, connect(shape.device)
         import deepspeed
@@ -32,7 +36,7 @@ class ZeroState(TrainingState):
             "train_micro_batch_size_per_gpu": 1,
             "zero_allow_untested_optimizer": True,
             "zero_optimization": {"stage": int(shape.sharding.removeprefix("zero"))},
-            "checkpoint": {"load_universal": universal},
+            "checkpoint": dict(checkpoint or {}),
         }
         adam = torch.optim.AdamW(self.model.parameters(), lr=RATE)
         self.engine: Any = deepspeed.initialize(model=self.model, optimizer=adam, config=config)[0]
@@ -120,5 +124,14 @@ class ZeroState(TrainingState):
 def make(shape: Shape, engine: str) -> TrainingState:
     """The state of that shape, for that engine."""
     if shape.sharding.startswith("zero"):
-        return ZeroState(shape, universal=engine == UNIVERSAL)
+        return ZeroState(shape, _settings(shape, engine))
     return TrainingState(shape)
+
+
+def _settings(shape: Shape, engine: str) -> dict[str, Any]:
+    """Universal: loaded in that form, and in no other."""
+    if engine == FAST:
+        from microbench.checkpoint.engines import fastpersist
+
+        return fastpersist.settings(shape.device)
+    return {"load_universal": engine == UNIVERSAL}

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from harness.errors import Skip
 from harness.records import Origin
 from harness.units import Unit
 from microbench.checkpoint import engines
@@ -52,20 +51,6 @@ def test_deepspeed_restores_what_it_saved_in_processes_of_their_own(tmp_path: Pa
     found = {m.metric: m for m in save(context(tmp_path), params)}  # type: ignore[arg-type]
     assert found["state"].samples[0] == pytest.approx(SIZE, rel=0.15)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("engine", sorted(engines.ABSENT))
-def test_an_engine_without_numbers_is_skipped_with_its_reason(tmp_path: Path, engine: str) -> None:
-    with pytest.raises(Skip, match="yet"):
-        save(context(tmp_path), SaveParams(engine, SIZE))  # type: ignore[arg-type]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_skip_of_a_package_says_whether_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_there", lambda module: False)
-    assert "none of the modules datastates" in (engines.refuses("datastates", 2, "cpu") or "")
-    monkeypatch.setattr(engines, "_there", lambda module: True)
-    assert "datastates is installed here" in (engines.refuses("datastates", 2, "cpu") or "")
 
 
 def test_an_engine_and_a_sharding_that_do_not_fit_are_refused() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from microbench.checkpoint.sharding import Sharding
     from microbench.checkpoint.state import TrainingState
 
 
@@ -76,33 +77,40 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "dcp_direct": _lazily("dcp:DcpDirect"),
     "dcp_async": _lazily("dcp_async:DcpAsync"),
     "lazy": _lazily("lazy:Lazy"),
+    "datastates": _lazily("datastates:DataStates"),
     "megatron": _lazily("megatron:Megatron"),
 }
 """Engines that save the state as torch keeps it. Making one imports what it needs, and nothing else does."""
 
-UNIVERSAL = "deepspeed_universal"
-ZERO = ("deepspeed", UNIVERSAL)
-EVERY = ENGINES | {"deepspeed": _lazily("deepspeed:DeepSpeed"), UNIVERSAL: _lazily("universal:Universal")}
+UNIVERSAL, FAST = "deepspeed_universal", "fastpersist"
+ZERO = ("deepspeed", UNIVERSAL, FAST)
+EVERY = ENGINES | {
+    "deepspeed": _lazily("deepspeed:DeepSpeed"), UNIVERSAL: _lazily("universal:Universal"),
+    FAST: _lazily("fastpersist:FastPersist"),
+}  # fmt: skip
 """With those that keep the state in their own way, under ZeRO."""
 
-ABSENT = {
-    "datastates": "nothing here calls DataStates-LLM's own package, which is on no registry, yet: engine=lazy measures "
-    "its idea",
-    "fastpersist": "DeepSpeed's fast writer does not run on a CPU without changes to its code, and nothing here calls "
-    "it on other devices yet",
-}
-"""Engines that a reader looks for, and why they have no numbers."""
-
-
-NEEDS = {"megatron": "megatron.core", "deepspeed": "deepspeed", UNIVERSAL: "deepspeed"}
-DATASTATES = ("datastates", "datastates_llm", "datastates.llm")
-"""Modules that its versions are imported as."""
+NEEDS = {"megatron": "megatron.core", "deepspeed": "deepspeed", UNIVERSAL: "deepspeed", FAST: "deepspeed"}
+DATASTATES = "the package datastates is not installed: it is on no registry, its sources are on GitHub at "
+DATASTATES += "DataStates/datastates-llm; engine=lazy measures its idea"
+TRIED = ("datastates", FAST)
+"""Engines that tell only when they are tried whether they run on a device: see `probe`."""
 DIRECT = "dcp_direct"
 EIGHTHS = 8  # what the model's widths divide by: shards of one size
 
 
+def usual(name: str) -> Sharding:
+    """The sharding that an engine is measured at where none is asked for."""
+    return "zero3" if name == FAST else "zero2" if name in ZERO else "fsdp"
+
+
 def fits(name: str, sharding: str) -> None:
     """ValueError where an engine does not save a state of that sharding."""
+    if name == FAST and sharding != "zero3":
+        raise ValueError(
+            f"engine={name} with sharding={sharding}: it takes zero3; at other stages DeepSpeed (0.19.8) gives its "
+            "files names that its own loader does not look for"
+        )
     if (name in ZERO) != sharding.startswith("zero"):
         raise ValueError(
             f"engine={name} with sharding={sharding}: {' and '.join(ZERO)} save zero2 and zero3, the others fsdp, tp "
@@ -112,10 +120,10 @@ def fits(name: str, sharding: str) -> None:
 
 def refuses(name: str, ranks: int, device: str, folder: Path | None = None) -> str | None:
     """Why an engine cannot run with that many ranks on that kind of device ('cpu', 'cuda'), or write to that folder;
-    None where it can."""
-    del device  # each of them runs on both
-    if name in ABSENT:
-        return f"{ABSENT[name]}{_found() if name == 'datastates' else ''}"
+    None where it can, as far as it shows without trying."""
+    del device  # each of them runs on both, or tells when it is tried
+    if name == "datastates" and not _there(name):
+        return DATASTATES
     module = NEEDS.get(name)
     if module is not None and not _there(module):
         return f"{module} is not installed"
@@ -137,10 +145,3 @@ def _there(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of the package that it is in
         return False
-
-
-def _found() -> str:
-    there = [module for module in DATASTATES if _there(module)]
-    if there:
-        return f" (the module {there[0]} is installed here)"
-    return f" (none of the modules {', '.join(DATASTATES)} is installed here)"

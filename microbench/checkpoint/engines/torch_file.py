@@ -33,7 +33,7 @@ class TorchFile:
         rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         folder.mkdir(exist_ok=True)
         path = folder / FILE.format(rank)
-        torch.save({"world": world, "tensors": _parts(state.tensors())}, path)
+        torch.save({"world": world, "tensors": parts(state.tensors())}, path)
         return Then(lambda: sync_all([path], folder))
 
     def load(self, state: TrainingState, folder: Path) -> None:
@@ -50,7 +50,7 @@ class TorchFile:
             held = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # what a damaged file makes of it is not said anywhere
             raise Damaged(f"{path.name}: {type(error).__name__}: {str(error).splitlines()[0][:200]}") from error
-        _take(state, held, world)
+        take(state, held, world)
 
     def complete(self, folder: Path) -> bool:
         """Its files are there: how much of them is not to be seen."""
@@ -60,19 +60,21 @@ class TorchFile:
         return
 
 
-def _parts(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def parts(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """This rank's, by name."""
     from torch.distributed.tensor import DTensor
 
     return {name: t.to_local() if isinstance(t, DTensor) else t for name, t in tensors.items()}
 
 
-def _take(state: TrainingState, held: object, world: int) -> None:
+def take(state: TrainingState, held: object, world: int) -> None:
+    """Go on from what one rank saved, {world, tensors}. Raises Foreign where it is another's; nothing is taken then."""
     if not isinstance(held, dict) or held.keys() != {"world", "tensors"}:
-        raise Foreign("a file of torch.save that this engine has not written: it holds no 'world' and 'tensors'")
+        raise Foreign("a file that this engine has not written: it holds no 'world' and 'tensors'")
     if held["world"] != world:
         raise Foreign(f"saved by {held['world']} ranks, loaded by {world}: shards are not reshaped")
     wanted = state.tensors()
-    mine, saved = _parts(wanted), held["tensors"]
+    mine, saved = parts(wanted), held["tensors"]
     if mine.keys() != saved.keys():
         odd = sorted(mine.keys() ^ saved.keys())[0]
         raise Foreign(f"of another model: {len(saved)} tensors, {len(mine)} here; '{odd}' is in one of them only")
