@@ -8,9 +8,10 @@ from harness.registry import Benchmark
 
 def modules() -> tuple[str, ...]:
     """Modules that register benchmarks."""
+    import e2e
     import microbench
 
-    return (*microbench.BENCHMARKS, *registry.plugin_modules())
+    return (*microbench.BENCHMARKS, *e2e.BENCHMARKS, *registry.plugin_modules())
 
 
 def benchmarks() -> dict[str, Benchmark]:

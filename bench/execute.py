@@ -26,6 +26,7 @@ from harness.units import show_size
 
 Ending = Literal["complete", "partial", "incomplete"]
 FULL = 64 * 2**10  # B free: below it a launch that failed is taken to have met a full disk
+KEPT = "kept"  # folder of a run for what its cells keep beyond a launch
 START_UP = 60.0  # s that ranks may take until the first event, beyond a collective's timeout
 
 
@@ -208,6 +209,7 @@ class Execution:
             timing="costmodels.datasheet:timing" if self.simulated else "",
             assumptions="costmodels.datasheet:assumptions" if self.simulated else "",
             scratch="" if self.simulated else str(scratch.of_run(self.store.path, self.scratch)),
+            kept="" if self.simulated else str(self.store.path.resolve() / KEPT),
         )
 
 

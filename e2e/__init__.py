@@ -1,1 +1,6 @@
-"""Training jobs: utilisation (MFU) and critical batch size. Nothing is here yet."""
+"""Training jobs: utilisation (MFU) and critical batch size. The second level of what a cluster can do."""
+
+from __future__ import annotations
+
+BENCHMARKS = ("e2e.cbs",)
+"""Modules that register benchmarks. Importing one imports no torch."""

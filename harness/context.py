@@ -30,7 +30,9 @@ def _silently(_: str) -> None:
 class Context:
     """One rank's place in a launch. `seed` is the same on all ranks; per_node: ranks on each node. scratch: a
     folder for what is written, gone after the launch; None where nothing may be (a simulated cluster). say: tells
-    the user what a cell is at that takes long, and that it is alive."""
+    the user what a cell is at that takes long, and that it is alive. kept: the cell's folder that outlasts the launch,
+    not made yet: what is found there, an earlier part of the same run has left; None where nothing may be written.
+    launch: which of the run's, from 0: what draws lots draws others in each."""
 
     accelerator: Accelerator
     ranks: Ranks
@@ -41,6 +43,8 @@ class Context:
     per_node: int
     scratch: Path | None = None
     say: Callable[[str], None] = _silently
+    kept: Path | None = None
+    launch: int = 0
 
     @property
     def device(self) -> torch.device:

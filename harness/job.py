@@ -6,6 +6,7 @@ it); every rank writes one `rank-N.json` atomically when it ends, however it end
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +46,7 @@ class Job(Struct, frozen=True):
     timing: str = ""
     assumptions: str = ""
     scratch: str = ""  # folder for what cells write; the parent makes and removes it
+    kept: str = ""  # folder of the run for what outlasts a launch; a resumed run finds it again
 
     @property
     def world(self) -> int:
@@ -91,6 +93,13 @@ class RankReport(Struct, frozen=True):
     device: str = ""
     cell: int | None = None  # being measured when it ended
     reason: str = ""
+
+
+def kept_folder(kept: str, cell: Planned, launch: int) -> Path:
+    """Where one cell of one launch keeps what it would lose in an interruption. Named by all that its work depends
+    on, so that nothing of another cell, or of another version, is ever taken up."""
+    asked = msgspec.json.encode((cell.benchmark, cell.version, cell.params, launch), order="deterministic")
+    return Path(kept) / f"{cell.benchmark}-{hashlib.sha256(asked).hexdigest()[:16]}"
 
 
 def rank_file(folder: Path, rank: int) -> Path:

@@ -26,7 +26,7 @@ from harness import registry
 from harness.context import Context
 from harness.errors import CannotRun, Skip, WrongAnswer
 from harness.files import append_line, write_atomically
-from harness.job import RESULTS_FILE, Began, Event, Job, Measured, RankReport, Said, Started, rank_file
+from harness.job import RESULTS_FILE, Began, Event, Job, Measured, RankReport, Said, Started, kept_folder, rank_file
 from harness.orphans import end_with_parent
 from harness.platform import Platform, resolve
 from harness.provenance import digest, provenance
@@ -164,6 +164,7 @@ class _Launch:
         context = Context(
             platform.accelerator, platform.ranks, platform.meter, visit.policy, platform.arena, self._job.seed,
             self._job.ranks_per_node, Path(self._job.scratch) if self._job.scratch else None, self._tell,
+            kept_folder(self._job.kept, cell, self._job.launch) if self._job.kept else None, self._job.launch,
         )  # fmt: skip
         try:
             benchmark = registry.find(cell.benchmark, self._benchmarks)
