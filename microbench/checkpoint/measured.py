@@ -12,7 +12,7 @@ from microbench.checkpoint.trial import Restored, Saved
 WANTED = 0.9  # share of the roof below which the record says where the rest went
 RAW = "as many processes and bytes, plain positional writes and fsync"
 SHARE = "of what the same processes reached with plain writes in the same run, the faster way"
-STAGING = "greatest resident memory of all ranks in the first save, over that of training alone"
+STAGING = "greatest resident memory of all ranks in a save with nothing beside it, over that just before; the first one"
 WARM_CACHE = 0.01  # share of a file in memory above which a read is not called cold
 
 

@@ -53,7 +53,7 @@ class SaveParams(Struct, frozen=True):
         return self.sharding or engines.usual(self.engine)
 
 
-@benchmark("checkpoint.save", version=1, params=SaveParams, scope="host", rate="bandwidth", seconds=25)
+@benchmark("checkpoint.save", version=2, params=SaveParams, scope="host", rate="bandwidth", seconds=25)
 def save(ctx: Context, params: SaveParams) -> Sequence[Measurement]:
     """Blocked, durable and restore time of a checkpoint in training, its drag on steps, and its roof."""
     from clusters.filesystem import direct_alignment

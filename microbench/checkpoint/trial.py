@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from harness.child import Place
 from harness.errors import WrongAnswer
 from harness.records import Struct
 from microbench.checkpoint.state import Shape
+from microbench.checkpoint.waiting import Waiting
 
 if TYPE_CHECKING:
     from microbench.checkpoint.engines import Engine
@@ -36,8 +36,8 @@ class Asked(Struct, frozen=True):
 
 class Saved(Struct, frozen=True):
     """What saves cost, in s and B, the maximum over ranks; lists have a value for each save. idle: a step with
-    nothing beside it. beside: a step during a save. raw: the same bytes written plainly, by way. staging: memory of
-    this rank; None where it is not told. digests: of this rank's part of the last save."""
+    nothing beside it. beside: a step during a save. raw: the same bytes written plainly, by way. staging: memory that
+    a save took of this rank; None where it is not told. digests: of this rank's part of the last save."""
 
     bytes: int
     written: int
@@ -63,7 +63,7 @@ class Restored(Struct, frozen=True):
 
 
 def save(place: Place) -> Saved:
-    """Train and save in turn, the roof between; the last checkpoint stays."""
+    """Train and save in turn, the roof between; the last checkpoint stays. The first save only tells its memory."""
     from microbench.checkpoint.engines import EVERY
     from microbench.checkpoint.roof import Roof
     from microbench.checkpoint.zero_state import make
@@ -88,30 +88,37 @@ class _Trial:
         self._digests: dict[str, str] = {}
 
     def run(self) -> Saved:
-        from microbench.checkpoint import staging
-
         for _ in range(WARM):
             self._state.step()
-        told = staging.begin()
         self._train()
-        before = staging.greatest()
-        told = staging.begin() and told
-        folder = Path()
+        staged, folder = self._first(), Path()
         for index in range(self._asked.saves):
             if index:
                 self._remove(folder)
             folder = Path(self._asked.folder) / f"step-{self._state.number:08d}"
             self._save(folder)
             written, files = _written(folder)
-            if not index:
-                staged = max(0, staging.greatest() - before)
             self._write_plainly(written)
             self._compare(folder)
             self._train()
         return Saved(
             self._state.bytes, written, files, self._blocked, self._durable, self._idle, self._beside, self._raw,
-            self._phases, staged if told else None, self._digests, self._engine.notes,
+            self._phases, staged, self._digests, self._engine.notes,
         )  # fmt: skip
+
+    def _first(self) -> int | None:
+        """B that a save takes of this rank's memory; None where the system does not tell. Nothing else runs: all
+        of it is the save's. It is the first, since later ones use its memory again. Its time counts nowhere."""
+        from microbench.checkpoint import staging
+
+        folder = Path(self._asked.folder) / "first"
+        _together()
+        told = staging.begin()
+        before = staging.greatest()
+        self._engine.save(self._state, folder).wait()
+        taken = staging.greatest() - before
+        self._remove(folder)
+        return taken if told else None
 
     def _train(self) -> None:
         for _ in range(self._asked.steps):
@@ -143,7 +150,7 @@ class _Trial:
 
     def _train_beside(self, wait: Callable[[], None]) -> tuple[float, list[float]]:
         """(when the save was durable on this rank, durations of the steps that ran until it was on all)."""
-        waiting = _Waiting(wait)
+        waiting = Waiting(wait)
         steps: list[float] = []
         while True:
             steps += _longest([self._step()])
@@ -174,32 +181,6 @@ class _Trial:
         if self._rank == 0:
             shutil.rmtree(folder)
         _together()
-
-
-class _Waiting:
-    """Waits in a thread until a save is durable, and notes when that was."""
-
-    def __init__(self, wait: Callable[[], None]) -> None:
-        self._wait, self._end, self._fault = wait, 0.0, list[BaseException]()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    @property
-    def ended(self) -> bool:
-        return not self._thread.is_alive()
-
-    def result(self) -> float:
-        self._thread.join()
-        if self._fault:
-            raise self._fault[0]
-        return self._end
-
-    def _run(self) -> None:
-        try:
-            self._wait()
-        except BaseException as error:
-            self._fault.append(error)
-        self._end = time.perf_counter()
 
 
 def restore(place: Place) -> Restored:

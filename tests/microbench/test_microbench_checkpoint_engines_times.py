@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+from harness import children
 from harness.records import Origin
 from harness.units import Unit
-from microbench.checkpoint import engines
+from microbench.checkpoint import engines, trial
+from microbench.checkpoint.engines.durable import Then
+from microbench.checkpoint.engines.torch_file import TorchFile, parts
 from microbench.checkpoint.measured import measurements
 from microbench.checkpoint.roof import Roof
+from microbench.checkpoint.state import Shape
 from microbench.checkpoint.times import SaveParams, save
-from microbench.checkpoint.trial import Restored, Saved, different
+from microbench.checkpoint.trial import Asked, Restored, Saved, different
+
+if TYPE_CHECKING:
+    from harness.child import Place
 
 SIZE = 4 << 20
 
@@ -126,3 +135,36 @@ def test_rates_are_of_the_bytes_that_were_written() -> None:
     assert [(rate.name, rate.amount, rate.unit) for rate in durable.rates] == [
         ("bandwidth", 1100.0, Unit.BYTE_PER_SECOND)
     ]
+
+
+class Holding(TorchFile):
+    """Copies the state twice, and holds both until the save is durable, as an engine with two tiers would."""
+
+    def save(self, state, folder):
+        copies = [{name: tensor.clone() for name, tensor in parts(state.tensors()).items()} for _ in range(2)]
+        pending = super().save(state, folder)
+        return Then(lambda: (pending.wait(), copies.clear()))
+
+
+def holding(place: Place) -> Saved:
+    engines.EVERY["holding"] = Holding
+    return trial.save(place)
+
+
+def test_memory_of_a_known_copy_is_found_though_training_has_freed_as_much(tmp_path: Path, monkeypatch) -> None:
+    """A copy into memory that a step had left behind would not show against the peak of that step."""
+    here = str(Path(__file__).parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]))
+    found = {}
+    for engine in ("holding", "torch"):
+        place = tmp_path / engine
+        place.mkdir()
+        asked = Asked(engine, Shape(32 << 20), str(place), 1, 1)
+        (ended,) = children.run(children.Work(f"{Path(__file__).stem}:holding", asked), tmp_path / f"w{engine}", 120)
+        assert ended.ok, ended.log
+        found[engine] = msgspec.json.decode(ended.result, type=Saved)
+    held, plain = found["holding"].staging, found["torch"].staging
+    if held is None or plain is None:
+        pytest.skip("the system lets no process count its greatest resident memory anew")
+    assert held - plain == pytest.approx(2 * found["holding"].bytes, rel=0.1)
+    assert plain < found["torch"].bytes / 4
