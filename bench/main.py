@@ -131,11 +131,23 @@ def _report(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _fit(commands: Commands[argparse.ArgumentParser]) -> None:
-    text = "models fitted to what was measured: alphabeta (latency and bandwidth of collectives)"
+    text = "models fitted to what was measured: alphabeta (latency and bandwidth), cbs (critical batch size)"
     parser: argparse.ArgumentParser = commands.add_parser("fit", help=text, description=text, epilog=EPILOG)
     kinds = parser.add_subparsers(metavar="MODEL", title="models", required=True)
-    alphabeta = _add(kinds, "alphabeta", "bench.fit:alphabeta", "t = α + S·factor/β by protocol, n½, sizes to use")
+    text = "t = α + S·factor/β by protocol, n½, sizes to use"
+    alphabeta = _add(kinds, "alphabeta", "bench.fit_alphabeta:alphabeta", text)
     alphabeta.add_argument("source", metavar="SOURCE", help="a run, or output of nccl-tests or rccl-tests (text, JSON)")
+    cbs = _add(kinds, "cbs", "bench.fit_cbs:cbs", "S(B) = a + b/B: critical batch size from steps to a target loss")
+    add = cbs.add_argument
+    add("source", metavar="FILE", help="CSV, JSON or JSON lines with batch and steps or samples; or a run of e2e.cbs")
+    add("--reference-batch", type=float, metavar="B0", help="linear scaling begins here; default: the smallest batch")
+    add("--overhead", type=float, default=0.2, metavar="X", help="steps above linear scaling at b_star (default: 0.2)")
+    _add_map(cbs)
+
+
+def _add_map(parser: argparse.ArgumentParser) -> None:
+    text = "what a column is, where its name does not tell, e.g. 'batch=Batch Size'; may be repeated"
+    parser.add_argument("--map", action="append", default=[], metavar="ROLE=COLUMN", help=text)
 
 
 if __name__ == "__main__":
