@@ -125,6 +125,15 @@ class Accelerator(Protocol):
         """Bytes that can be allocated on this rank's device now."""
         ...
 
+    def release(self) -> None:
+        """Give back memory that is held for later use, and forget the peak."""
+        ...
+
+    def memory_peak(self) -> int | None:
+        """Most bytes of the device's memory that were allocated at once since `release`; None where its memory is
+        the host's."""
+        ...
+
     def cache(self) -> int | None:
         """Bytes of the last-level cache in front of the device's memory; None where unknown."""
         ...

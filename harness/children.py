@@ -30,6 +30,7 @@ LOOK = 0.02  # s between two looks at the processes
 GRACE = 5.0  # s that the others have when one has ended in failure, and between SIGTERM and SIGKILL
 TAIL = 1500  # characters of a log that are quoted
 EVERY = 10.0  # s between two words of progress
+LAUNCHER = ("TORCHELASTIC_", "GROUP_", "ROLE_")  # variables of the launch that this worker is of, not its children
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,30 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The share of a world that is started here: ranks `first` and on of `world`, `local` and on of this host. They
+    all meet at `address` and `port`."""
+
+    first: int
+    world: int
+    local: int
+    beside: int  # ranks of the world on this host
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
 class Work:
     """What a world does. entry: 'module:function', called on every rank with a `harness.child.Place`; it returns a
-    Struct or None. spec: what it reads there. threads: of each process. environment: set beside this one's own."""
+    Struct or None. spec: what it reads there. threads: of each process. environment: set beside this one's own.
+    part: where the world is larger than what is started here."""
 
     entry: str
     spec: Struct
     ranks: int = 1
     threads: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    part: Part | None = None
 
 
 class World:
@@ -80,8 +96,13 @@ class World:
         folder.mkdir(parents=True)
         write_atomically(folder / SPEC, msgspec.json.encode(work.spec))
         self.folder, self._begin = folder, time.monotonic()
-        common = _variables(work)
-        self._processes = [_start(work.entry, folder, rank, common) for rank in range(work.ranks)]
+        self._part = work.part or Part(0, work.ranks, 0, work.ranks, "127.0.0.1", free_port())
+        common = _variables(work, self._part)
+        self._first = self._part.first
+        self._processes = [
+            _start(work.entry, folder, self._first + at, common | {"LOCAL_RANK": str(self._part.local + at)})
+            for at in range(work.ranks)
+        ]
         self._peaks, self._swept = [0] * work.ranks, set[int]()
 
     def __enter__(self) -> World:
@@ -97,6 +118,11 @@ class World:
         """Whether any process is left."""
         self._sweep()
         return any(process.poll() is None for process in self._processes)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any process has ended other than well."""
+        return any(process.poll() not in (None, 0) for process in self._processes)
 
     def kill(self) -> None:
         """End all at once, as a node that loses power does (SIGKILL), with what they have started."""
@@ -121,7 +147,7 @@ class World:
         while self.running:
             now = time.monotonic()
             self._peaks = [max(*pair) for pair in zip(self._peaks, map(_resident, self._processes), strict=True)]
-            if any(process.poll() not in (None, 0) for process in self._processes):
+            if self.failed:
                 end = min(end, now + GRACE)
             elif now > end:
                 late = True
@@ -131,7 +157,7 @@ class World:
                 told = now
                 say(f"{what} ({now - self._begin:.0f} s)")
             time.sleep(LOOK)
-        return [self._ended(rank, late) for rank in range(len(self._processes))]
+        return [self._ended(at, late) for at in range(len(self._processes))]
 
     def end(self) -> None:
         """End what is left: asked first, then killed."""
@@ -146,8 +172,9 @@ class World:
             process.wait()
         self._sweep()
 
-    def _ended(self, rank: int, late: bool) -> Ended:
-        status, peak, value = self._processes[rank].returncode, self._peaks[rank], b""
+    def _ended(self, at: int, late: bool) -> Ended:
+        status, peak, value = self._processes[at].returncode, self._peaks[at], b""
+        rank = self._first + at
         path = self.folder / RESULT.format(rank)
         if path.exists():
             held = msgspec.json.decode(path.read_bytes(), type=Result)
@@ -164,14 +191,19 @@ def run(
         return world.wait(limit, say, what or work.entry)
 
 
-def _variables(work: Work) -> dict[str, str]:
+def free_port() -> int:
+    """A port of this host that nobody listens on."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+        free.bind(("", 0))
+        return int(free.getsockname()[1])
+
+
+def _variables(work: Work, part: Part) -> dict[str, str]:
+    held = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER)}
     return {
-        **os.environ, "OMP_NUM_THREADS": str(work.threads), **work.environment,
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(work.ranks),
-        "LOCAL_WORLD_SIZE": str(work.ranks),
+        **held, "OMP_NUM_THREADS": str(work.threads), **work.environment,
+        "MASTER_ADDR": part.address, "MASTER_PORT": str(part.port), "WORLD_SIZE": str(part.world),
+        "LOCAL_WORLD_SIZE": str(part.beside),
     }  # fmt: skip
 
 
@@ -179,7 +211,7 @@ def _start(entry: str, folder: Path, rank: int, common: Mapping[str, str]) -> su
     argv = (sys.executable, "-m", "harness.child", entry, str(folder))
     with open(folder / f"log-{rank}.txt", "wb") as log:
         return subprocess.Popen(
-            argv, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdin=subprocess.DEVNULL,
+            argv, env={**common, "RANK": str(rank)}, stdin=subprocess.DEVNULL,
             stdout=log, stderr=subprocess.STDOUT, preexec_fn=_prepared, start_new_session=True,
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ A record holds the raw samples and what is needed to judge them; statistics are 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -75,7 +76,8 @@ class Measurement(Struct, frozen=True):
     """Samples of one metric. `metric` names the cadence where one applies: 'time.isolated'.
 
     params: what sets this measurement apart from others of the same cell, such as the shape that a
-    search tried. pairs: where a cell measures pairs of ranks, the pair that each equal share of the
+    search tried. statistic: what sums up the samples; the mean only where a total over a total is wanted, as of a
+    job's tokens over its time. pairs: where a cell measures pairs of ranks, the pair that each equal share of the
     samples, in order, is of; no share is longer than another.
     """
 
@@ -89,6 +91,7 @@ class Measurement(Struct, frozen=True):
     evidence: Evidence = Evidence()
     params: Params = {}
     pairs: tuple[tuple[int, int], ...] = ()
+    statistic: Literal["median", "mean"] = "median"
 
 
 class Ok(Struct, frozen=True, tag="ok", tag_field="status"):

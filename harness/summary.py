@@ -110,7 +110,7 @@ def identity(measurement: Measurement) -> tuple[str, str]:
 def _figures(record: Record, taken: list[Measurement]) -> list[Figure]:
     """The measured quantity itself, then each rate that follows from it."""
     head = taken[0]
-    summary = summarise([m.samples for m in taken])
+    summary = summarise([m.samples for m in taken], head.statistic)
     evidence, samples = tuple(m.evidence for m in taken), tuple(m.samples for m in taken)
 
     def figure(name: str, unit: Unit, interval: Interval, derived: bool) -> Figure:

@@ -108,6 +108,12 @@ class Cpu:
     def memory_free(self) -> int:
         return self._host.memory_free()
 
+    def release(self) -> None:
+        return
+
+    def memory_peak(self) -> int | None:
+        return None
+
     def cache(self) -> int | None:
         return self._host.last_level()
 

@@ -87,6 +87,12 @@ class Simulated:
             raise Skip(f"no memory size known for {device.name}")
         return int(device.memory.value)
 
+    def release(self) -> None:
+        return
+
+    def memory_peak(self) -> int | None:
+        return None
+
     def cache(self) -> int | None:
         """0: the model has no cache to defeat, so one set of operands is enough."""
         return 0

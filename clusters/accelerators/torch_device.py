@@ -78,6 +78,17 @@ class TorchDevice:
 
         return int(torch.cuda.mem_get_info()[0])
 
+    def release(self) -> None:
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+    def memory_peak(self) -> int | None:
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+
     def cache(self) -> int | None:
         import torch
 

@@ -90,7 +90,7 @@ class TorchTrainer:
 
     def step(self, tokens: Tensor, phase: Phase) -> Tensor:
         total = torch.zeros((), device=self.device)
-        micros = tokens.split(self.asked.micro)
+        micros = torch.split(tokens, self.asked.micro)  # type: ignore[no-untyped-call]
         for index, micro in enumerate(micros):
             last = index == len(micros) - 1
             with self._synchronised(last):
