@@ -10,11 +10,13 @@ flop_counter do.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from harness.models import Model
 from harness.models.parts import parts
 
 Shape = tuple[int, ...]
+Recompute = Literal["none", "selective", "full"]
 
 
 def weights(model: Model) -> dict[str, Shape]:
@@ -63,3 +65,24 @@ def training_flops(model: Model, sequence: int, batch: int = 1, causal: bool = F
     """FLOP of the whole model, forward and backward, of `batch` sequences: the numerator of MFU."""
     logits = 6 * batch * sequence * model.hidden * model.vocabulary
     return model.layers * layer_flops(model, sequence, batch, causal) + logits
+
+
+def recomputed_flops(
+    model: Model, sequence: int, batch: int = 1, recompute: Recompute = "none", causal: bool = False
+) -> int:  # fmt: skip
+    """FLOP that a step does twice, beside `training_flops`: what HFU adds to the numerator of MFU.
+
+    selective: the core of attention forward (Korthikanti et al., arXiv 2205.05198, section 4.2); full: every layer's
+    forward (Chen et al., arXiv 1604.06174). Counted whole, as both papers do. torch's checkpoint stops early, once it
+    has what backward reads, and so leaves out a layer's last product, `down`. That a fused attention kernel works its
+    scores out again in backward is the kernel's own matter, and is not counted either.
+    """
+    held = [part for part in parts(model, sequence, batch, causal=causal) if part.direction == "forward"]
+    match recompute:
+        case "none":
+            return 0
+        case "selective":
+            again = [part for part in held if part.piece == "attention"]
+        case "full":
+            again = held
+    return model.layers * sum(part.flops * part.times for part in again)
