@@ -1,8 +1,8 @@
 """Gradient noise scale: a cheap estimate of the critical batch size, out of any training step.
 
 B_simple = tr(Σ)/|G|², where G is the true gradient and Σ the covariance of one sample's gradient (McCandlish et al.
-2018, arXiv 1812.06162, eq. 2.9). The squared norm of a mean gradient over B samples is |G|² + tr(Σ)/B on average, so two
-batch sizes tell both terms without bias (their appendix A.1):
+2018, arXiv 1812.06162, eq. 2.9). The squared norm of a mean gradient over B samples is |G|² + tr(Σ)/B on average, so
+two batch sizes tell both terms without bias (their appendix A.1):
 
     |G|² = (B_big·|G_big|² - B_small·|G_small|²) / (B_big - B_small)
     tr(Σ) = (|G_small|² - |G_big|²) / (1/B_small - 1/B_big)
