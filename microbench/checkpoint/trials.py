@@ -87,9 +87,12 @@ def _warm(engine: str) -> None:
     import torch.distributed.checkpoint
     import torch.distributed.fsdp
 
-    from microbench.checkpoint.engines import EVERY
+    from microbench.checkpoint.engines import EVERY, ZERO
 
     torch.set_num_threads(1)
+    if engine in ZERO:
+        os.environ["DS_ACCELERATOR"] = "cpu"  # trials are of the host's memory, whatever else is there
+        import deepspeed.runtime.engine  # noqa: F401 (it takes seconds, and starts no thread)
     EVERY[engine]()
 
 
