@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
 SEQUENCE = 128  # tokens at most: what is sought is how states fit, not activations
 LIMIT = 600.0  # s of one trial
+GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 17), "MALLOC_TRIM_THRESHOLD_": str(1 << 17)}
+"""The GNU library's allocator gives memory back as soon as it is freed (mallopt(3)), as one sets it who is short of it:
+by default it raises both by itself, and holds more with every tensor that is freed."""
 BUFFERS = "less the buffers that DeepSpeed is configured to have"
+OF_TENSORS = "of the tensors: buffers that DeepSpeed is configured to have"
 BY_FORMULA = "model states, the largest piece at work, activations with a checkpoint a layer; in the host's memory"
 
 
@@ -73,7 +77,7 @@ class FitsParams(Struct, frozen=True):
         )  # fmt: skip
 
 
-@benchmark("offload.fits", version=1, params=FitsParams, scope="host", rate="largest", needs=("deepspeed",), seconds=40)
+@benchmark("offload.fits", version=2, params=FitsParams, scope="host", rate="largest", needs=("deepspeed",), seconds=40)
 def fits(ctx: Context, params: FitsParams) -> Sequence[Measurement]:
     """The largest model that can be trained in so much memory, found by trying, beside what the formulas say."""
     from microbench.storage.operators import ensure
@@ -100,8 +104,38 @@ def fits(ctx: Context, params: FitsParams) -> Sequence[Measurement]:
     return [
         *_numbers(params, found, "search", ctx.meter.origin, (*flags, said, search.history)),
         *_formulas(params, within),
-        _of("peak", float(search.peaks[found]), Unit.BYTE, ctx.meter.origin, {}, ("beyond what libraries take",)),
+        *_overheads(params, found, search.tried[found], within),
+        *_memory(found, search.tried[found], params, ctx.meter.origin),
     ]
+
+
+def _overheads(params: FitsParams, found: int, tried: Tried, within: Tiers) -> list[Measurement]:
+    """Layers that fit by the formula, where memory is less by all that was measured over it in the greatest model that
+    fits: what the formula would have said of a framework that holds so much besides."""
+    over = max(tried.peak - _formula(params, found), 0.0)
+    less = Tiers(0.0, max(within.host - over, 0.0), within.nvme)
+    flags = (BY_FORMULA, f"less {show_size(int(over))}: what was held over the formula in the largest that fits")
+    return _numbers(params, _layers(params, less), "overheads", Origin.MODELLED, flags)
+
+
+def _memory(found: int, tried: Tried, params: FitsParams, origin: Origin) -> list[Measurement]:
+    """Of the largest model that fits: what it took at most and of what that is made, beside what the formula gives
+    it."""
+    from microbench.offload.zero_fit import PARTS
+
+    beyond = "resident beyond what the process held before it built the model"
+    formula = _formula(params, found)
+    return [
+        _of("peak", float(tried.peak), Unit.BYTE, origin, {}, (beyond,)),
+        _of("peak", formula, Unit.BYTE, Origin.MODELLED, {"by": "formula"}, (BY_FORMULA,)),
+        *(_of("part", float(tried.parts[part]), Unit.BYTE, origin, {"part": part}, (PARTS[part],)) for part in PARTS),
+        _of("buffers", float(set_aside(params.asked(1))), Unit.BYTE, Origin.MODELLED, {}, (OF_TENSORS,)),
+    ]
+
+
+def _formula(params: FitsParams, layers: int) -> float:
+    """B of host memory."""
+    return needed(params.deep(layers), params.plan, params.sequence, params.batch).together(1).host
 
 
 def _formulas(params: FitsParams, within: Tiers) -> list[Measurement]:
@@ -118,17 +152,17 @@ def _layers(params: FitsParams, within: Tiers) -> int:
 
 
 class _Search:
-    """Trials, each a process; words: why layers do not fit; peaks: of those that do."""
+    """Trials, each a process; words: why layers do not fit; tried: those that do."""
 
     def __init__(self, ctx: Context, params: FitsParams) -> None:
         self._ctx, self._params = ctx, params
         self.words: dict[int, str] = {}
-        self.peaks: dict[int, int] = {}
+        self.tried: dict[int, Tried] = {}
 
     @property
     def history(self) -> str:
-        tried = sorted([*self.words, *self.peaks])
-        return "layers tried: " + ", ".join(f"{n} {'fits' if n in self.peaks else 'does not'}" for n in tried)
+        tried = sorted([*self.words, *self.tried])
+        return "layers tried: " + ", ".join(f"{n} {'fits' if n in self.tried else 'does not'}" for n in tried)
 
     def next(self, found: int) -> str:
         return self.words[found + 1]
@@ -149,7 +183,7 @@ class _Search:
         if tried is None or tried.words:
             self.words[layers] = tried.words if tried else f"{ended.reason} (and not without the limit)"
             return False
-        self.peaks[layers] = tried.peak
+        self.tried[layers] = tried
         return True
 
     def _try(self, layers: int, memory: int) -> tuple[Ended, Tried | None]:
@@ -161,7 +195,9 @@ class _Search:
         with room.opened(self._ctx, f"fits-{layers}-{memory}") as folder:
             asked = params.asked(layers, str(folder / "swap"), self._ctx.seed)
             threads = len(os.sched_getaffinity(0))
-            work = children.Work("microbench.offload.zero_fit:fit", Trial(asked, memory), threads=threads)
+            work = children.Work(
+                "microbench.offload.zero_fit:fit", Trial(asked, memory), threads=threads, environment=GIVEN_BACK
+            )  # fmt: skip
             said = f"trying {layers} layers" + ("" if memory else " without a limit")
             [ended] = children.run(work, folder / "world", LIMIT, self._ctx.say, said)
         if ended.late:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import resource
+import warnings
 from pathlib import Path
 
 from harness.child import Place, peak
@@ -29,11 +31,20 @@ class Trial(Struct, frozen=True):
 
 class Tried(Struct, frozen=True):
     """words: why it does not fit; nothing where it does. refused: see `zero_asked.Told`. peak: B, greatest resident
-    memory beyond that of the beginning."""
+    memory beyond that of the beginning. parts: what it is made of, B, by a name of PARTS."""
 
     words: str = ""
     refused: str = ""
     peak: int = 0
+    parts: dict[str, int] = {}
+
+
+PARTS = {
+    "tensors": "tensors that are there between steps: states, gradients, buffers that stay",
+    "step": "greatest within a step over what is left after it: tensors at work, copies of a step",
+    "kept": "freed, and kept by the allocator",
+    "other": "the rest: modules that DeepSpeed imports, threads, communication, tensors that Python does not see",
+}
 
 
 def fit(place: Place) -> Tried:
@@ -66,7 +77,33 @@ def fit(place: Place) -> Tried:
         if words is None:
             raise
         return Tried(refused=words)
-    return Tried(peak=peak() - begin)
+    return Tried(peak=peak() - begin, parts=_parts(begin))
+
+
+def _parts(begin: int) -> dict[str, int]:
+    """Of the peak, which they add up to; begin: B resident before the model was there."""
+    from microbench.checkpoint import staging
+    from microbench.offload.zero_child import resident
+
+    most, after = peak(), resident()
+    tensors = _tensors()
+    gc.collect()
+    staging.begin()
+    left = resident()
+    return {"tensors": tensors, "step": most - after, "kept": after - left, "other": left - begin - tensors}
+
+
+def _tensors() -> int:
+    """B of all tensors that Python knows, each storage once."""
+    import torch
+
+    sizes = dict[int, int]()
+    with warnings.catch_warnings(action="ignore"):  # to ask what an object is wakes deprecated ones
+        for one in gc.get_objects():
+            if issubclass(type(one), torch.Tensor):
+                storage = one.untyped_storage()
+                sizes[storage.data_ptr()] = max(storage.nbytes(), sizes.get(storage.data_ptr(), 0))
+    return sum(sizes.values())
 
 
 def out_of_memory(text: str) -> bool:

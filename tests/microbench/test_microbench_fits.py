@@ -11,12 +11,15 @@ import msgspec
 import pytest
 from microbench_stubs import context
 
+from harness import children
 from harness.children import Ended
 from harness.errors import Skip
+from harness.models.counts import parameters as count
+from harness.models.zero import Tiers
 from harness.records import Origin
 from microbench.offload import fits
 from microbench.offload.zero_config import set_aside
-from microbench.offload.zero_fit import Tried
+from microbench.offload.zero_fit import PARTS, Trial, Tried
 
 WIDE = """title = "two layers that weigh something"
 source = "made up"
@@ -66,7 +69,36 @@ def test_memory_that_runs_out_is_found_and_the_depth_with_it(ctx) -> None:
     assert 1 <= layers.samples[0] < 4, "300 MiB hold some layers of 4 Mi parameters with Adam, and not 4 and all copies"
     assert any(f"{layers.samples[0] + 1:.0f} does not" in flag for flag in layers.evidence.flags)
     assert found["layers", "formula"].origin is Origin.MODELLED
+    assert layers.samples[0] <= found["layers", "overheads"].samples[0] <= found["layers", "formula"].samples[0]
     assert not list(ctx.scratch.iterdir())
+
+
+def test_parts_make_up_the_peak_and_tensors_are_those_that_training_holds(ctx) -> None:
+    """Parts that left something out, or counted it twice, would explain nothing."""
+    pytest.importorskip("deepspeed")
+    params = fits.FitsParams(stage=0, model=str(ctx.scratch.parent / "wide.toml"), dtype="float32")
+    (ended,) = children.run(
+        children.Work("microbench.offload.zero_fit:fit", Trial(params.asked(4), 0), environment=fits.GIVEN_BACK),
+        ctx.scratch / "world", 120,
+    )  # fmt: skip
+    assert ended.ok, ended.log
+    tried = msgspec.json.decode(ended.result, type=Tried)
+    assert tried.parts.keys() == PARTS.keys()
+    assert sum(tried.parts.values()) == tried.peak
+    states = 12 * count(params.deep(4))  # weight and two moments; at stage 0 gradients end with the step
+    assert states <= tried.parts["tensors"] <= 1.1 * states
+    assert tried.parts["step"] >= states / 3, "gradients, all there at the end of backward"
+    assert tried.parts["kept"] < 0.1 * tried.peak, "the allocator gives back what is freed"
+
+
+def test_what_was_held_over_the_formula_leaves_the_depth_that_was_found() -> None:
+    """With all overheads known, the formula gives the layers that fit: no fewer, and no more than the slack holds."""
+    params = fits.FitsParams(stage=3)
+    formula = fits._formula(params, 7)
+    tried = Tried(peak=int(formula) + 300 * 2**20, parts=dict.fromkeys(PARTS, 1))
+    (layers,) = (m.samples[0] for m in fits._overheads(params, 7, tried, Tiers(0.0, formula + 300 * 2**20, 0.0))
+                 if m.metric == "layers")  # fmt: skip
+    assert layers == 7
 
 
 def test_a_death_without_words_is_memorys_only_if_the_limit_is_what_kills(ctx, monkeypatch) -> None:
