@@ -175,7 +175,11 @@ class Record(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-USUAL: Params = {"placement": "packed", "groups": 1, "reduction": "sum", "alone": False, "threads": 0}
+USUAL: Params = {
+    "placement": "packed", "groups": 1, "reduction": "sum", "alone": False, "threads": 0,
+    "tensor": 1, "pipeline": 1, "expert": 1, "context": 1, "sequence_parallel": False, "recompute": "none",
+    "optimizer": "adamw", "compile": False, "kernel": "default", "batch": 0,
+}  # fmt: skip
 """Values of parameters that go without saying where a cell is named to people."""
 
 SIZES: dict[str, str] = {

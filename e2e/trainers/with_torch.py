@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from e2e import network
+from e2e.gradient_noise import Norms
 from e2e.layout import check
 from e2e.optimizers import Optimizers, clip
 from e2e.trainers import Refused
@@ -57,6 +58,7 @@ class TorchTrainer:
             self.network = self._network()
         self.model = self._placed(data)
         self.optimizer = Optimizers(asked, self.network, data if self._sharded else None)
+        self._norms: Norms | None = None
         self._again = ExitStack()
         self._again.enter_context(kernels(asked.kernel))
 
@@ -90,7 +92,7 @@ class TorchTrainer:
 
     def step(self, tokens: Tensor, phase: Phase) -> Tensor:
         total = torch.zeros((), device=self.device)
-        micros = torch.split(tokens, self.asked.micro)  # type: ignore[no-untyped-call]
+        micros = torch.split(tokens, self.asked.micro)
         for index, micro in enumerate(micros):
             last = index == len(micros) - 1
             with self._synchronised(last):
@@ -99,13 +101,23 @@ class TorchTrainer:
                 with phase("backward"):
                     loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-            self.seen(index)
+            if self._norms is not None and index == 0:
+                self._norms.observe_small(self.parameters, 1 / len(micros))
         with phase("optimizer"):
+            if self._norms is not None:
+                self._norms.observe_big(self.parameters)
             self.update()
         return total
 
-    def seen(self, micro: int) -> None:
-        """Called after each backward; who looks at gradients between micro-batches stands in here."""
+    def watch(self) -> Norms | None:
+        """Take squared gradient norms from now on: of the first micro-batch, and of the step. None where a step has
+        one micro-batch, or this rank holds a part of the gradients only."""
+        if self.accumulate > 1 and self.asked.layout.pipeline == 1:
+            apart = not self._sharded and self.data_ranks > 1  # DDP: each rank's own, before they are exchanged
+            small = self.asked.micro * (1 if apart else self.data_ranks)
+            group = self.mesh["data"].get_group() if apart else None
+            self._norms = Norms(small, self.asked.batch, ranks=group)
+        return self._norms
 
     def update(self) -> None:
         """Clip, step, forget the gradients."""
@@ -113,19 +125,20 @@ class TorchTrainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def _autocast(self) -> Any:
+    def _autocast(self) -> AbstractContextManager[object]:
         """Products in the data type asked for, where FSDP2's policy does not see to it."""
         kind = WRAPPED.get(self.asked.dtype)
         if kind is None or self._sharded:
             return nullcontext()
         return torch.autocast(self.device.type, kind)
 
-    def _synchronised(self, last: bool) -> Any:
+    def _synchronised(self, last: bool) -> AbstractContextManager[object]:
         """Gradients are exchanged once a step."""
         if isinstance(self.model, nn.parallel.DistributedDataParallel):
             return nullcontext() if last else self.model.no_sync()
         if self._sharded and self.accumulate > 1:
-            self.network.set_requires_gradient_sync(last)  # type: ignore[operator]
+            watched = self._norms is not None  # then the first micro-batch's gradient is exchanged too
+            self.network.set_requires_gradient_sync(last or watched)  # type: ignore[operator]
         return nullcontext()
 
     def close(self) -> None:

@@ -1,0 +1,43 @@
+"""A cell's job: a world of fresh processes over the launch's ranks, and what its first rank tells."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from harness import together
+from harness.errors import Skip, WrongAnswer
+
+if TYPE_CHECKING:
+    from harness.context import Context
+    from harness.records import Struct
+
+T = TypeVar("T", bound="Struct")
+SKIP, WRONG = "skip ", "wrong "
+
+
+def launched(ctx: Context, entry: str, spec: Struct, kind: type[T], world: int, limit: float, what: str) -> T | None:
+    """Run `entry` on the first `world` ranks' devices; what rank 0's process returned, on rank 0, whose record counts.
+    RuntimeError, on every rank, with the reason of the first that failed; Skip on a simulated cluster."""
+    if ctx.scratch is None:
+        raise Skip("a simulated cluster trains nothing: `bench predict` gives the modelled time of a step")
+    ctx.accelerator.release()
+    folder = ctx.scratch / f"job-{ctx.ranks.rank}"
+    try:
+        ended, failure = together.run(ctx.ranks, entry, spec, folder, limit, ctx.say, what, world)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if failure:
+        raise RuntimeError(failure)
+    return msgspec.json.decode(ended.result, type=kind) if ended is not None and ctx.ranks.rank == 0 else None
+
+
+def settle(ctx: Context, refused: str = "", wrong: str = "") -> None:
+    """Rank 0's verdict on every rank: Skip where what was asked is refused, WrongAnswer where it came out wrong."""
+    said = ctx.ranks.words(SKIP + refused if refused else WRONG + wrong if wrong else "")[0]
+    if said.startswith(SKIP):
+        raise Skip(said.removeprefix(SKIP))
+    if said:
+        raise WrongAnswer(said.removeprefix(WRONG))

@@ -1,0 +1,148 @@
+"""Model FLOPs utilisation: what a real training job gets out of the devices.
+
+The record holds times and the FLOP that a step takes, counted exactly; shares of a peak are worked out where it is
+read, since there are several peaks (the datasheet's, the one that the same run measured) and none for a device that
+nobody has described.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from e2e.asked import Asked, Dtype, Kernel, OptimizerName, Recompute, Stage, Tier, TrainerName
+from e2e.layout import Degree, Layout, check
+from e2e.told import Told
+from harness import models
+from harness.errors import Skip
+from harness.models.counts import parameters
+from harness.models.zero import Plan, deepest, model_states
+from harness.records import Measurement, Struct
+from harness.registry import benchmark
+from harness.units import show_size
+
+if TYPE_CHECKING:
+    from harness.context import Context
+
+SEQUENCE = 512  # tokens, where none are asked for, or the model's context where that is shorter
+LIMIT = 3.0  # a job may take that many times its seconds, and START beyond
+START = 240.0  # s to import, build and compile
+MICROS = 2  # micro-batches: fewer show no gradient noise
+Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]
+
+
+class JobParams(Struct, frozen=True):
+    """ranks: of the launch, 0 is all. model: a name, or a file that ends in .toml. layers: 0 stands for the model's
+    own. sequence: 0 stands for the model's context, at most 512. batch: sequences of a step over all ranks; 0 stands
+    for two micro-batches a data rank and stage of a pipeline. seconds: of timed steps."""
+
+    trainer: TrainerName = "torch"
+    model: str = "tiny"
+    dtype: Dtype = "bfloat16"
+    stage: Stage = 0
+    tensor: Degree = 1
+    pipeline: Degree = 1
+    expert: Degree = 1
+    context: Degree = 1
+    sequence_parallel: bool = False
+    recompute: Recompute = "none"
+    optimizer: OptimizerName = "adamw"
+    compile: bool = False
+    kernel: Kernel = "default"
+    offload: Tier = "none"
+    layers: Whole = 0
+    sequence: Whole = 0
+    micro_batch: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)] = 1
+    batch: Whole = 0
+    ranks: Whole = 0
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 20.0
+
+    def __post_init__(self) -> None:
+        if models.is_file(self.model):  # children start in another folder
+            msgspec.structs.force_setattr(self, "model", str(Path(self.model).resolve()))
+        whole = models.load(self.model)
+        msgspec.structs.force_setattr(self, "layers", self.layers or whole.layers)
+        msgspec.structs.force_setattr(self, "sequence", self.sequence or min(whole.context, SEQUENCE))
+        self.asked(self.tensor * self.pipeline * self.context * self.expert)  # what does not divide there never does
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.tensor, self.pipeline, self.expert, self.context, self.sequence_parallel)
+
+    @property
+    def described(self) -> models.Model:
+        return msgspec.structs.replace(models.load(self.model), layers=self.layers)
+
+    def asked(self, world: int, seed: int = 0) -> Asked:
+        """The job on that many ranks. ValueError where the layout does not fit: the nearest that does is named."""
+        data = self.layout.data(world)
+        batch = self.batch or data * self.micro_batch * MICROS * self.pipeline
+        check(self.described, self.layout, world, batch, self.micro_batch, self.sequence)
+        return Asked(
+            self.trainer, self.described, self.sequence, batch, self.micro_batch, self.layout, self.stage, self.dtype,
+            self.recompute, self.optimizer, self.compile, self.kernel, self.offload, seed=seed,
+        )  # fmt: skip
+
+
+@benchmark("e2e.mfu", version=1, params=JobParams, scope="group", rate="tokens", seconds=40)
+def mfu(ctx: Context, params: JobParams) -> Sequence[Measurement]:
+    """A training job: tokens per second, the FLOP behind them, and where a step's time goes."""
+    from e2e.results import measurements
+
+    told = train(ctx, params, params.seconds)
+    world = world_of(ctx, params)
+    return [] if told is None else measurements(told, params.asked(world, ctx.seed), world, ctx.meter.origin)
+
+
+def world_of(ctx: Context, params: JobParams) -> int:
+    return min(params.ranks or ctx.ranks.world, ctx.ranks.world)
+
+
+def train(ctx: Context, params: JobParams, seconds: float) -> Told | None:
+    """What the job told, on rank 0. Skip where the library refuses it; WrongAnswer where its loss is no number."""
+    from e2e.launch import launched, settle
+    from e2e.told import Job
+
+    world = world_of(ctx, params)
+    try:
+        asked = params.asked(world, ctx.seed)
+    except ValueError as error:
+        raise Skip(str(error)) from error
+    fits(ctx, asked, world)
+    said = f"{params.trainer}, {asked.layout.words}, stage {params.stage}, {params.model}"
+    job = Job(asked, ctx.accelerator.name, seconds)
+    told = launched(ctx, "e2e.job:train", job, Told, world, LIMIT * seconds + START, said)
+    settle(ctx, told.refused if told else "", diverged(told.losses) if told else "")
+    return told
+
+
+def fits(ctx: Context, asked: Asked, world: int) -> None:
+    """Skip where not even the states of the model have room (ZeRO, figure 1), before anything is started."""
+    layout = asked.layout
+    split = layout.tensor * layout.pipeline
+    kind = "bfloat16" if asked.dtype == "float8" else asked.dtype
+    offload: Tier = asked.offload if asked.stage else "none"
+    plan = Plan(asked.stage, layout.data(world), world, offload, dtype=kind)
+
+    def needed(layers: int) -> float:
+        return model_states(parameters(msgspec.structs.replace(asked.model, layers=layers)) / split, plan).device
+
+    free = ctx.accelerator.memory_free() / (ctx.per_node if ctx.accelerator.name == "cpu" else 1)
+    whole = needed(asked.model.layers)
+    if whole > free:
+        most = deepest(lambda layers: needed(layers) <= free, asked.model.layers, asked.model.layers)
+        hint = f"layers={most} would fit" if most else "not one layer would fit: divide it further (tensor, stage)"
+        raise Skip(
+            f"weights, gradients and states of {asked.model.title} take {show_size(whole)} on each rank, and "
+            f"{show_size(free)} are free; {hint}"
+        )
+
+
+def diverged(losses: Sequence[float]) -> str:
+    """What is wrong with losses of which one is no number; else ''."""
+    odd = next((at for at, loss in enumerate(losses) if not math.isfinite(loss)), None)
+    return "" if odd is None else f"the loss of step {odd} is {losses[odd]}: the job diverged, and its speed is none's"
