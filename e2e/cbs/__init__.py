@@ -47,7 +47,7 @@ class CbsParams(Struct, frozen=True):
     target: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     limit: Annotated[int, msgspec.Meta(ge=0, le=1 << 24)] = 0
     warmup: Count = 10
-    averaging: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+    averaging: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
     model: str = ""
     sequence: Annotated[int, msgspec.Meta(ge=8, le=1 << 16)] = 64
 

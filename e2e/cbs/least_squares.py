@@ -21,7 +21,7 @@ from e2e.cbs.trials import Arrays
 
 Vector = NDArray[np.float64]
 
-EXPONENT, NOISE = 0.25, 0.01  # λ_i = i^-EXPONENT; σ², where the labels' variance without it is 1
+EXPONENT, NOISE = 0.25, 0.02  # λ_i = i^-EXPONENT; σ², where the labels' variance without it is 1
 LEFT = 0.02  # of the initial excess loss: at the target
 
 
@@ -34,7 +34,7 @@ class LeastSquares:
     dimensions: int = 512
     exponent: float = EXPONENT
     noise: float = NOISE
-    averaging: float = 0.05
+    averaging: float = 0.1
     rate: float = 1.0  # half of what the largest eigenvalue, 1, is stable at
     scaling: float = 1.0
     limit: int = 4000

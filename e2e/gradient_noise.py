@@ -1,0 +1,121 @@
+"""Squared norms of gradients during any training job; the gradient noise scale is estimated when they are read.
+
+Two gradients at the same weights, of batches of different size, are enough for an unbiased estimate of tr(Σ) and |G|²
+(McCandlish et al., arXiv 1812.06162, appendix A.1; `harness.noise_scale`). A job has both at hand:
+
+- with several micro-batches, the first one's gradient, before the others are added to it, against the whole step's;
+- with several data ranks, each rank's own gradient before they are exchanged, against the mean over ranks.
+
+Each is read once, and nothing waits for the device: norms stay there until `pairs` fetches them. The only message is of
+one number, where a gradient is sharded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from harness.records import Better, Evidence, Measurement, Origin
+from harness.units import Unit
+
+
+@dataclass
+class Norms:
+    """b_small, b_big: sequences that the two gradients are means over. every: steps from one that is observed to the
+    next; the first is. ranks: where the small gradient is each data rank's own, their group, over which its squared
+    norm is averaged; else None.
+
+    Use: `due(step)`, then `observe_small` after the first micro-batch's backward, `observe_big` before the optimizer
+    (and before clipping, which would scale one of the two)."""
+
+    b_small: float
+    b_big: float
+    every: int = 1
+    ranks: dist.ProcessGroup | None = None
+    _small: list[Tensor] = field(default_factory=list)
+    _big: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.b_small < self.b_big:
+            raise ValueError(
+                f"b_small={self.b_small:g} must be positive and below b_big={self.b_big:g}: with one micro-batch on "
+                "one data rank there is only one gradient a step; take a smaller micro-batch"
+            )
+
+    def due(self, step: int) -> bool:
+        """Whether step `step`, from 0, is observed."""
+        return step % self.every == 0
+
+    def observe_small(self, parameters: Iterable[Tensor], scale: float = 1.0) -> None:
+        """scale: what the gradients are of the mean over b_small sequences: 1/k where k micro-batches are summed up
+        with a loss divided by k."""
+        found = squared_norm(parameters) / scale**2
+        if self.ranks is not None:
+            dist.all_reduce(found, group=self.ranks)
+            found /= dist.get_world_size(self.ranks)
+        self._small.append(found)
+
+    def observe_big(self, parameters: Iterable[Tensor], scale: float = 1.0) -> None:
+        """The same of the whole step's gradients."""
+        self._big.append(squared_norm(parameters) / scale**2)
+
+    def pairs(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Squared norms of all observed steps, (small, big). Waits for the device."""
+        if len(self._small) != len(self._big):
+            raise ValueError(f"{len(self._small)} small gradients were observed, and {len(self._big)} big ones")
+        if not self._small:
+            return (), ()
+        both = torch.stack((torch.stack(self._small), torch.stack(self._big))).tolist()
+        return tuple(both[0]), tuple(both[1])
+
+    def measurements(self, origin: Origin, flags: tuple[str, ...] = ()) -> list[Measurement]:
+        """gradient_small and gradient_big, a sample for each observed step; none where nothing was observed."""
+        return measurements(*self.pairs(), self.b_small, self.b_big, origin, flags)
+
+
+def measurements(
+    small: tuple[float, ...], big: tuple[float, ...], b_small: float, b_big: float, origin: Origin,
+    flags: tuple[str, ...] = (), **params: float,
+) -> list[Measurement]:  # fmt: skip
+    """Pairs of squared norms, as records hold them: loss² a weight², whatever the loss, so without a unit."""
+    named = {"b_small": b_small, "b_big": b_big, **params}
+    return [
+        Measurement(
+            metric, Unit.RATIO, Better.LOWER, samples, origin, params=dict(named),
+            evidence=Evidence(stopped="all steps done", flags=flags),
+        )
+        for metric, samples in (("gradient_small", small), ("gradient_big", big)) if samples
+    ]  # fmt: skip
+
+
+@torch.no_grad()
+def squared_norm(parameters: Iterable[Tensor]) -> Tensor:
+    """Sum of squares of all gradients, a float32 scalar on their device; of the whole model where parameters are
+    sharded over a mesh. Parameters without a gradient count nothing."""
+    kinds: dict[object, list[Tensor]] = {}
+    for one in parameters:
+        if one.grad is not None:
+            layout = (one.grad.device_mesh, one.grad.placements) if isinstance(one.grad, DTensor) else None
+            kinds.setdefault(layout, []).append(one.grad)
+    if not kinds:
+        raise ValueError("no parameter has a gradient: observe after backward, before gradients are cleared")
+    return torch.stack([_of_one_kind(those) for those in kinds.values()]).sum()
+
+
+def _of_one_kind(gradients: list[Tensor]) -> Tensor:
+    """Gradients that are all plain, or all sharded alike: local squares, summed over the mesh where it cuts them."""
+    first = gradients[0]
+    local = [one.to_local() if isinstance(one, DTensor) else one for one in gradients]
+    total = torch.stack(torch._foreach_norm(local, 2.0, torch.float32)).square().sum()
+    if isinstance(first, DTensor):
+        for dimension, placement in enumerate(first.placements):
+            if placement.is_partial():
+                raise ValueError("a gradient that is not summed over its ranks yet has no norm: observe after that")
+            if placement.is_shard():
+                dist.all_reduce(total, group=first.device_mesh.get_group(dimension))
+    return total
