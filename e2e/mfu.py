@@ -36,7 +36,7 @@ Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]
 
 
 class JobParams(Struct, frozen=True):
-    """ranks: of the launch, 0 is all. model: a name, or a file that ends in .toml. layers: 0 stands for the model's
+    """ranks: of the launch. model: a name, or a file that ends in .toml. layers: 0 stands for the model's
     own. sequence: 0 stands for the model's context, at most 512. batch: sequences of a step over all ranks; 0 stands
     for two micro-batches a data rank and stage of a pipeline. seconds: of timed steps."""
 
@@ -94,12 +94,8 @@ def mfu(ctx: Context, params: JobParams) -> Sequence[Measurement]:
     from e2e.results import measurements
 
     told = train(ctx, params, params.seconds)
-    world = world_of(ctx, params)
+    world = ctx.ranks.world
     return [] if told is None else measurements(told, params.asked(world, ctx.seed), world, ctx.meter.origin)
-
-
-def world_of(ctx: Context, params: JobParams) -> int:
-    return min(params.ranks or ctx.ranks.world, ctx.ranks.world)
 
 
 def train(ctx: Context, params: JobParams, seconds: float) -> Told | None:
@@ -107,26 +103,31 @@ def train(ctx: Context, params: JobParams, seconds: float) -> Told | None:
     from e2e.launch import launched, settle
     from e2e.told import Job
 
-    world = world_of(ctx, params)
-    try:
-        asked = params.asked(world, ctx.seed)
-    except ValueError as error:
-        raise Skip(str(error)) from error
-    fits(ctx, asked, world)
+    asked = possible(ctx, params)
     said = f"{params.trainer}, {asked.layout.words}, stage {params.stage}, {params.model}"
     job = Job(asked, ctx.accelerator.name, seconds)
-    told = launched(ctx, "e2e.job:train", job, Told, world, LIMIT * seconds + START, said)
+    told = launched(ctx, "e2e.job:train", job, Told, LIMIT * seconds + START, said)
     settle(ctx, told.refused if told else "", diverged(told.losses) if told else "")
     return told
 
 
-def fits(ctx: Context, asked: Asked, world: int) -> None:
+def possible(ctx: Context, params: JobParams) -> Asked:
+    """The job on this launch's ranks; Skip where its layout does not fit them, or its states their memory."""
+    try:
+        asked = params.asked(ctx.ranks.world, ctx.seed)
+    except ValueError as error:
+        raise Skip(str(error)) from error
+    fits(ctx, asked)
+    return asked
+
+
+def fits(ctx: Context, asked: Asked) -> None:
     """Skip where not even the states of the model have room (ZeRO, figure 1), before anything is started."""
     layout = asked.layout
     split = layout.tensor * layout.pipeline
     kind = "bfloat16" if asked.dtype == "float8" else asked.dtype
     offload: Tier = asked.offload if asked.stage else "none"
-    plan = Plan(asked.stage, layout.data(world), world, offload, dtype=kind)
+    plan = Plan(asked.stage, layout.data(ctx.ranks.world), ctx.ranks.world, offload, dtype=kind)
 
     def needed(layers: int) -> float:
         return model_states(parameters(msgspec.structs.replace(asked.model, layers=layers)) / split, plan).device

@@ -17,7 +17,7 @@ from harness.children import Ended, Part, Work, World
 from harness.records import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from harness.ranks import Ranks
 
@@ -26,19 +26,15 @@ EVERY = 10.0  # s between two words of progress
 
 
 def run(
-    ranks: Ranks, entry: str, spec: Struct, folder: Path, limit: float, say: Callable[[str], None], what: str,
-    world: int = 0, environment: Mapping[str, str] | None = None,
-) -> tuple[Ended | None, str]:  # fmt: skip
-    """(how this rank's process ended, why the world failed or ''). world: of how many ranks, the first of the launch;
-    0 is all; the others wait without a process. folder: this rank's own, new. limit: s, then it is ended."""
-    world = world or ranks.world
+    ranks: Ranks, entry: str, spec: Struct, folder: Path, limit: float, threads: int, say: Callable[[str], None],
+    what: str,
+) -> tuple[Ended, str]:  # fmt: skip
+    """(how this rank's process ended, why the world failed or ''). folder: this rank's own, new. limit: s, then it is
+    ended. threads: of each process."""
     address, port = _meeting(ranks)
-    if ranks.rank >= world:
-        return None, _watched(ranks, None, limit, say, what)
-    beside = min(int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world)), world)
-    part = Part(ranks.rank, world, ranks.local, beside, address, port)
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    with World(Work(entry, spec, 1, threads, environment or {}, part), folder) as started:
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world))
+    part = Part(ranks.rank, ranks.world, ranks.local, beside, address, port)
+    with World(Work(entry, spec, 1, threads, part=part), folder) as started:
         late = _watched(ranks, started, limit, say, what)
         started.end()
         ended = started.wait(0)[0]
@@ -54,12 +50,12 @@ def _meeting(ranks: Ranks) -> tuple[str, int]:
     return address, int(port)
 
 
-def _watched(ranks: Ranks, world: World | None, limit: float, say: Callable[[str], None], what: str) -> str:
+def _watched(ranks: Ranks, world: World, limit: float, say: Callable[[str], None], what: str) -> str:
     """Wait until every rank's process has ended, one of them in failure, or the time is over: then why."""
     begin = told = time.monotonic()
     while True:
-        running = world is not None and world.running
-        failed = world is not None and world.failed
+        running = world.running
+        failed = world.failed
         any_running, any_failed, elapsed = ranks.maximum([running, failed, time.monotonic() - begin])
         if not any_running or any_failed:
             return ""

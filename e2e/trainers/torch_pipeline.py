@@ -47,7 +47,7 @@ class PipelineTrainer(TorchTrainer):
         begin = self._stage * each
         return network.Network(self.asked.model, self.asked.recompute, begin, begin + each)
 
-    def step(self, tokens: Tensor, phase: Phase) -> Tensor:
+    def _step(self, tokens: Tensor, phase: Phase) -> Tensor:
         losses: list[Tensor] = []
         with phase("forward"), self._autocast():
             if self._stage == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,8 +59,6 @@ class TorchTrainer:
         self.model = self._placed(data)
         self.optimizer = Optimizers(asked, self.network, data if self._sharded else None)
         self._norms: Norms | None = None
-        self._again = ExitStack()
-        self._again.enter_context(kernels(asked.kernel))
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -91,6 +89,10 @@ class TorchTrainer:
         return held
 
     def step(self, tokens: Tensor, phase: Phase) -> Tensor:
+        with kernels(self.asked.kernel):
+            return self._step(tokens, phase)
+
+    def _step(self, tokens: Tensor, phase: Phase) -> Tensor:
         total = torch.zeros((), device=self.device)
         micros = torch.split(tokens, self.asked.micro)
         for index, micro in enumerate(micros):
@@ -142,4 +144,4 @@ class TorchTrainer:
         return nullcontext()
 
     def close(self) -> None:
-        self._again.close()
+        return
