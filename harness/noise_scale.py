@@ -9,7 +9,8 @@ two batch sizes tell both terms without bias (their appendix A.1):
 
 Each step gives a noisy pair, so their ratio is that of averages, never an average of ratios. The interval is Fieller's
 (JRSS B 16, 1954), over blocks of steps, since successive steps are alike: it is open above where |G|² cannot be told
-from 0, which a normal approximation would hide.
+from 0, which a normal approximation would hide. Where the noise scale changes during the steps, it is that of their
+sums, to which steps with large gradients give most.
 """
 
 from __future__ import annotations
@@ -93,11 +94,15 @@ def _blocks(values: Array) -> Array:
 
 
 def _fieller(noise: Array, signal: Array) -> tuple[float, float]:
-    """Ratios r >= 0 at which mean(noise - r·signal) is within Student's bounds of 0."""
+    """Ratios r >= 0 at which mean(noise - r·signal) is within Student's bounds of 0.
+
+    Both terms drift by far as training goes on, which is no noise: their covariance is that of neighbours' differences
+    (von Neumann, Annals of Mathematical Statistics 12, 1941), which a slow drift does not enter."""
     count = len(noise)
-    bound = _student(count - 1) ** 2 / count
+    bound = _student(max(1, 2 * (count - 1) ** 2 // (3 * count - 4))) ** 2 / count
     x, y = float(noise.mean()), float(signal.mean())
-    (xx, xy), (_, yy) = np.cov(noise, signal)
+    steps = np.diff(np.stack([noise, signal]), axis=1)
+    (xx, xy), (_, yy) = (steps @ steps.T / (2 * (count - 1))).tolist()
     a, b, c = y * y - bound * yy, x * y - bound * xy, x * x - bound * xx
     root = math.sqrt(max(b * b - a * c, 0.0))
     if a > 0 and y > 0:

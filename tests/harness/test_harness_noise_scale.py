@@ -66,6 +66,15 @@ def test_steps_that_are_alike_do_not_count_as_many() -> None:
     assert many.width == pytest.approx(one.width)
 
 
+def test_a_drift_along_training_is_no_noise() -> None:
+    """Gradients fall by ten as training goes on. Scatter about the mean would take that for noise, and be open."""
+    shrinks = np.geomspace(1.0, 0.1, 200)
+    held = (norms(seed, 200, 32.0) for seed in range(40))
+    found = [estimate(shrinks * small, shrinks * big, FEW, MANY) for small, big in held]
+    assert sum(one.low <= 32 <= one.high for one in found) >= 35
+    assert max(one.width for one in found) < 0.5
+
+
 def test_the_unit_of_the_batch_and_of_the_gradient() -> None:
     small, big = norms(4, 64, 16.0)
     one = estimate(small, big, FEW, MANY)
