@@ -7,7 +7,7 @@ the text every sequence is new, as in Zhang et al. (arXiv 2410.21676); a run tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -57,7 +57,7 @@ class Text:
         train, held = (torch.from_numpy(windows(part, sequence)).to(device) for part in parts)
         spread = torch.linspace(0, len(held) - 1, min(HELD, len(held))).long()
         task = cls(model, train, held[spread], averaging, seed)
-        return cls(model, train, held[spread], averaging, seed, initial=task.begin(1, (seed, 0, 1)).loss())
+        return replace(task, initial=task.begin(1, (seed, 0, 1)).loss())
 
     def begin(self, batch: int, seeds: Sequence[int]) -> Writing:
         return Writing(self, batch, tuple(seeds))
