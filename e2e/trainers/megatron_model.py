@@ -5,9 +5,7 @@ Megatron is imported inside functions: on a machine without a GPU it has to find
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,8 +33,11 @@ RECOMPUTED: dict[Recompute, dict[str, Any]] = {
 
 
 def engine() -> bool:
-    """Whether Transformer Engine is here; else the layers are megatron's own, of torch's operations."""
-    return find_spec("transformer_engine") is not None
+    """Whether megatron finds Transformer Engine; else the layers are its own, of torch's operations."""
+    from megatron.core.models.gpt import gpt_layer_specs
+
+    found: bool = gpt_layer_specs.HAVE_TE
+    return found
 
 
 def configuration(asked: Asked, fused: bool) -> TransformerConfig:
@@ -53,8 +54,7 @@ def configuration(asked: Asked, fused: bool) -> TransformerConfig:
         "num_attention_heads": model.heads, "num_query_groups": model.kv_heads, "kv_channels": model.head_dim,
         "normalization": "LayerNorm" if model.norm == "layer" else "RMSNorm", "layernorm_epsilon": layer.EPSILON,
         "hidden_dropout": 0.0, "attention_dropout": 0.0, "add_bias_linear": model.biases,
-        "gated_linear_unit": model.gated, "activation_func": _activation(model, fused),
-        "bias_activation_fusion": fused, "bias_dropout_fusion": fused,
+        "gated_linear_unit": model.gated, "bias_dropout_fusion": fused, **_activation(model, fused),
         "init_method": _kept, "output_layer_init_method": _kept, "embedding_init_method": _kept,
         "params_dtype": dtype, "pipeline_dtype": dtype, "bf16": dtype == torch.bfloat16,
         "tensor_model_parallel_size": layout.tensor, "pipeline_model_parallel_size": layout.pipeline,
@@ -82,11 +82,13 @@ def attend(config: TransformerConfig) -> None:
         raise Refused(f"context={config.context_parallel_size}: megatron-core says: {error}") from error
 
 
-def _activation(model: Model, fused: bool) -> Callable[..., Tensor]:
-    """Megatron's fused GELU is the tanh form, its plain one is not."""
+def _activation(model: Model, fused: bool) -> dict[str, Any]:
+    """Megatron's fused GELU is the tanh form, and needs a bias; its plain one is torch's, which has to be told."""
     if model.gated:
-        return functional.silu
-    return functional.gelu if fused else partial(functional.gelu, approximate="tanh")
+        return {"activation_func": functional.silu, "bias_activation_fusion": fused}
+    if fused and model.biases:
+        return {"activation_func": functional.gelu, "bias_activation_fusion": True}
+    return {"activation_func": partial(functional.gelu, approximate="tanh"), "bias_activation_fusion": False}
 
 
 def _mixture(model: Model) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from e2e.asked import BETAS, CLIP, DECAY, EPSILON
 from e2e.layout import check
-from e2e.trainers import megatron_model
+from e2e.trainers import Refused, megatron_model
 from e2e.trainers.megatron_marks import Marks
 from e2e.trainers.megatron_refusals import refuse
 
@@ -34,15 +34,21 @@ def build(asked: Asked, device: torch.device) -> MegatronTrainer:
     """The trainer. Refused, on every rank alike and before any group is made, for what megatron-core cannot do."""
     accumulate = check(asked.model, asked.layout, dist.get_world_size(), asked.batch, asked.micro, asked.sequence)
     refuse(asked)
-    placed: tuple[str, ...] = ()
-    if device.type == "cpu":
-        from clusters.accelerators import megatron_on_cpu
-
-        placed = (megatron_on_cpu.redirect(),)
+    placed = redirected() if device.type == "cpu" else ()
     config = megatron_model.configuration(asked, fused=device.type != "cpu")
     megatron_model.attend(config)
     begin(asked)
     return MegatronTrainer(asked, device, accumulate, config, placed)
+
+
+def redirected() -> tuple[str, ...]:
+    """What a record says of placement. Refused where it is too late, or where there is a GPU after all."""
+    from clusters.accelerators import megatron_on_cpu
+
+    try:
+        return (megatron_on_cpu.redirect(),)
+    except RuntimeError as error:
+        raise Refused(f"megatron-core on the host: {error}") from error
 
 
 def begin(asked: Asked) -> None:

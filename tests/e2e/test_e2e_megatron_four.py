@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from e2e_losses import ROUNDING, each, job, losses, small
 
 from e2e.layout import Layout
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, megatron-core does not run on the host")
 
 JOBS = {
     "tensor, pipeline": {"layout": Layout(tensor=2, pipeline=2)},

@@ -13,6 +13,8 @@ from e2e.asked import CLIP, Asked
 from e2e.layout import Layout
 from e2e.optimizers import Optimizers
 
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, megatron-core does not run on the host")
+
 FIRST = 5  # steps after which a rounding may have sent a token to another expert
 ROUTED = 0.01  # what that may make of a loss of 20 steps
 BFLOAT = 1e-3  # bfloat16 rounds at 4e-3; a mean over 256 tokens and a small rate leave 6e-5
@@ -55,13 +57,11 @@ TORCH: Given = {
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Losses]:
-    """One world for each number of ranks and library."""
+    """One world for each number of ranks; torch's jobs are the first in theirs, before anything is redirected."""
     folder, held = tmp_path_factory.mktemp("worlds"), {}
-    for given in (TORCH, JOBS):
-        for ranks in sorted({ranks for ranks, _ in given.values()}):
-            named = {name: asked for name, (n, asked) in given.items() if n == ranks}
-            came = each(tuple(named.values()), ranks, folder / f"{len(held)}")
-            held |= dict(zip(named, came, strict=True))
+    for ranks in (1, 2):
+        named = {name: asked for name, (n, asked) in (TORCH | JOBS).items() if n == ranks}
+        held |= dict(zip(named, each(tuple(named.values()), ranks, folder / str(ranks)), strict=True))
     return held
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from e2e_losses import job, run, small
 
 from e2e.layout import Layout
-from e2e.trainers import Refused, megatron_refusals
+from e2e.trainers import Refused, megatron_refusals, with_megatron
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, megatron-core does not run on the host")
 
 MIXTURE = small("tiny-moe", experts=4, active=2, ffn=96)
 
@@ -62,6 +66,12 @@ def test_a_layout_that_does_not_fit_is_named_with_the_nearest_that_does(tmp_path
     assert "ValueError: tensor=2 x pipeline=1 x context=1 is 2, which does not divide 1 ranks" in ended.reason
 
 
+def test_a_host_with_a_gpu_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(Refused, match="there is a GPU: megatron-core is used as it is"):
+        with_megatron.redirected()
+
+
 def test_naming_the_trainer_imports_neither_megatron_nor_what_redirects_it() -> None:
     """On a GPU it is used as it is, and a worker that only looks must stay as it was."""
     code = (
@@ -69,3 +79,23 @@ def test_naming_the_trainer_imports_neither_megatron_nor_what_redirects_it() -> 
         "assert not [name for name in sys.modules if 'megatron.' in name or 'megatron_on_cpu' in name]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+
+
+FUSED = """
+from e2e_losses import job, small
+from clusters.accelerators import megatron_on_cpu
+from e2e.trainers.megatron_model import configuration
+
+megatron_on_cpu.redirect()
+for given in ({}, {"biases": True}, {"gated": False}, {"gated": False, "biases": True}):
+    made = configuration(job("megatron", small(**given)), fused=True)
+    assert made.bias_dropout_fusion
+    assert made.bias_activation_fusion == (given != {"gated": False}), given
+"""
+
+
+def test_what_a_gpu_is_given_is_accepted_for_every_kind_of_feed_forward() -> None:
+    """Megatron has no fused GELU without a bias: asked for, it refuses the model, which no test without a GPU would
+    notice."""
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    subprocess.run([sys.executable, "-c", FUSED], check=True, timeout=100, env={**os.environ, "PYTHONPATH": paths})
