@@ -18,7 +18,7 @@ import msgspec
 from harness import models
 from harness.errors import Skip
 from harness.models.counts import parameters as count
-from harness.models.zero import Plan, Tiers, deepest, largest, needed
+from harness.models.zero import MOST_LAYERS, Plan, Tiers, deepest, largest, model_states, needed
 from harness.records import Better, Evidence, Measurement, Origin, Params, Struct
 from harness.registry import benchmark
 from harness.units import Bytes, Unit, show_size
@@ -110,12 +110,18 @@ def fits(ctx: Context, params: FitsParams) -> Sequence[Measurement]:
 
 
 def _overheads(params: FitsParams, found: int, tried: Tried, within: Tiers) -> list[Measurement]:
-    """Layers that fit by the formula, where memory is less by all that was measured over it in the greatest model that
-    fits: what the formula would have said of a framework that holds so much besides."""
-    over = max(tried.peak - _formula(params, found), 0.0)
-    less = Tiers(0.0, max(within.host - over, 0.0), within.nvme)
-    flags = (BY_FORMULA, f"less {show_size(int(over))}: what was held over the formula in the largest that fits")
-    return _numbers(params, _layers(params, less), "overheads", Origin.MODELLED, flags)
+    """Layers that fit by the formula and all that was measured over it in the greatest model that fits: what is in
+    tensors, but no configured buffer, grows with the parameters (gradients that stay in memory); the rest does not."""
+    whole, aside = count(params.deep(found)), set_aside(params.asked(1))
+    states = model_states(whole, params.plan).together(1).host
+    grows = max(tried.parts["tensors"] - aside - states, 0.0) / whole
+    fixed = max(tried.peak - _formula(params, found) - grows * whole, 0.0)
+
+    def inside(layers: int) -> bool:
+        return _formula(params, layers) + fixed + grows * count(params.deep(layers)) <= within.host
+
+    flags = (BY_FORMULA, f"with what was measured over it: {show_size(int(fixed))}, and {grows:.2g} B a parameter")
+    return _numbers(params, deepest(inside, found, MOST_LAYERS), "overheads", Origin.MODELLED, flags)
 
 
 def _memory(found: int, tried: Tried, params: FitsParams, origin: Origin) -> list[Measurement]:

@@ -95,7 +95,7 @@ def test_what_was_held_over_the_formula_leaves_the_depth_that_was_found() -> Non
     """With all overheads known, the formula gives the layers that fit: no fewer, and no more than the slack holds."""
     params = fits.FitsParams(stage=3)
     formula = fits._formula(params, 7)
-    tried = Tried(peak=int(formula) + 300 * 2**20, parts=dict.fromkeys(PARTS, 1))
+    tried = Tried(peak=int(formula) + 300 * 2**20, parts=dict.fromkeys(PARTS, 1) | {"tensors": 600 * 2**20})
     (layers,) = (m.samples[0] for m in fits._overheads(params, 7, tried, Tiers(0.0, formula + 300 * 2**20, 0.0))
                  if m.metric == "layers")  # fmt: skip
     assert layers == 7
