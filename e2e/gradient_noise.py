@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from harness.records import Better, Evidence, Measurement, Origin
+from harness.records import Better, Evidence, Measurement, Origin, Params
 from harness.units import Unit
 
 
@@ -80,13 +80,13 @@ class Norms:
 
 def measurements(
     small: tuple[float, ...], big: tuple[float, ...], b_small: float, b_big: float, origin: Origin,
-    flags: tuple[str, ...] = (), **params: float,
+    flags: tuple[str, ...] = (), params: Params | None = None,
 ) -> list[Measurement]:  # fmt: skip
     """Pairs of squared norms, as records hold them: loss² a weight², whatever the loss, so without a unit."""
-    named = {"b_small": b_small, "b_big": b_big, **params}
+    named: Params = {**(params or {}), "b_small": b_small, "b_big": b_big}
     return [
         Measurement(
-            metric, Unit.RATIO, Better.LOWER, samples, origin, params=dict(named),
+            metric, Unit.RATIO, Better.LOWER, samples, origin, params=named,
             evidence=Evidence(stopped="all steps done", flags=flags),
         )
         for metric, samples in (("gradient_small", small), ("gradient_big", big)) if samples

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2e.cbs.averaging import share_of
-from e2e.cbs.trials import Arrays
+from e2e.cbs.trials import Arrays, Pairs
 
 Vector = NDArray[np.float64]
 
@@ -68,10 +68,16 @@ class LeastSquares:
 
     def gradient(self, weights: Vector, batch: int, draw: np.random.Generator) -> Vector:
         """Mean gradient over `batch` fresh rows, (d,)."""
+        gradient: Vector = self.gradients(weights, batch, 1, draw)[0]
+        return gradient
+
+    def gradients(self, weights: Vector, batch: int, parts: int, draw: np.random.Generator) -> Vector:
+        """Mean gradients over each of `parts` equal parts of `batch` fresh rows, (parts, d)."""
         rows = draw.standard_normal((batch, self.dimensions)) * np.sqrt(self.spectrum)
         errors = rows @ (weights - self.solution) - np.sqrt(self.noise) * draw.standard_normal(batch)
-        gradient: Vector = errors @ rows / batch
-        return gradient
+        cut = (parts, batch // parts)
+        found: Vector = np.einsum("pb,pbd->pd", errors.reshape(cut), rows.reshape(*cut, -1)) / cut[1]
+        return found
 
     def begin(self, batch: int, seeds: Sequence[int]) -> Descent:
         return Descent(self, batch, tuple(seeds))
@@ -85,20 +91,31 @@ class Descent:
     def __init__(self, task: LeastSquares, batch: int, seeds: tuple[int, ...]) -> None:
         self._task, self._batch, self._seeds = task, batch, seeds
         self.weights, self.averaged = np.zeros(task.dimensions), np.zeros(task.dimensions)
+        self._small, self._big = list[float](), list[float]()
 
     def step(self, number: int, rate: float) -> None:
         draw = np.random.default_rng([*self._seeds, self._batch, number])
         with np.errstate(over="ignore", invalid="ignore"):  # a rate too high overflows; the loss then says so
-            self.weights = self.weights - rate * self._task.gradient(self.weights, self._batch, draw)
+            parts = self._task.gradients(self.weights, self._batch, 1 + (self._batch % 2 == 0), draw)
+            gradient = parts.mean(axis=0)
+            if len(parts) > 1:
+                self._small.append(float((parts**2).sum(axis=1).mean()))
+                self._big.append(float(gradient @ gradient))
+            self.weights = self.weights - rate * gradient
             self.averaged = self.averaged + share_of(number, self._task.averaging) * (self.weights - self.averaged)
 
     def loss(self) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
             return self._task.loss(self.averaged)
 
+    def pairs(self) -> Pairs:
+        return tuple(self._small), tuple(self._big)
+
     def state(self) -> Arrays:
-        return {"weights": self.weights, "averaged": self.averaged}
+        held = {"weights": self.weights, "averaged": self.averaged}
+        return held | {"small": np.array(self._small), "big": np.array(self._big)}
 
     def restore(self, state: Arrays) -> None:
         self.weights = np.asarray(state["weights"], dtype=np.float64)
         self.averaged = np.asarray(state["averaged"], dtype=np.float64)
+        self._small, self._big = state["small"].tolist(), state["big"].tolist()

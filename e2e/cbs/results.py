@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from e2e.cbs.sweep import Held, Sweep, best
-from e2e.cbs.trials import Trained
+from e2e.cbs.trials import LATE, Trained
+from e2e.gradient_noise import measurements as norms
 from harness.records import Better, Evidence, Measurement, Origin, Params
 from harness.units import Unit
 
@@ -23,7 +24,8 @@ def measurements(
         notch, inside = best(sweep, batch, held)
         measured = [one for (size, _, seed), one in held.items() if size == batch and seed > 0]
         flags = _flags(held, target, inside, never)
-        found += _by_end(measured, _params(batch, rate(notch), target), origin, flags)
+        params = _params(batch, rate(notch), target)
+        found += [*_by_end(measured, params, origin, flags), *_noise(measured, batch, params, origin)]
         notches = sorted({at for size, at, seed in held if size == batch and seed <= 0})
         for at in notches:
             tuned = [one for (size, other, seed), one in held.items() if (size, other) == (batch, at) and seed <= 0]
@@ -47,6 +49,14 @@ def _by_end(
         )
         for ended, some in held.items() if some
     ]  # fmt: skip
+
+
+def _noise(those: Sequence[Trained], batch: int, params: Params, origin: Origin) -> list[Measurement]:
+    """Squared norms of gradients on the last part of the way to the target, of all seeds that came to it."""
+    arrived = [one for one in those if one.ended == "reached"]
+    small, big = (tuple(norm for one in arrived for norm in getattr(one, name)) for name in ("small", "big"))
+    flags = (f"at the weights of the last {LATE:.0%} of each run's steps, not at the averaged ones",)
+    return norms(small, big, batch / 2, batch, origin, flags, params)
 
 
 def _words(ended: str) -> str:

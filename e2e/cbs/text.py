@@ -17,8 +17,9 @@ from torch import Tensor
 from e2e.asked import BETAS, EPSILON
 from e2e.cbs.averaging import share_of
 from e2e.cbs.text_model import LIMIT, RATE, SMALL, TARGET, VOCABULARY
-from e2e.cbs.trials import Arrays
+from e2e.cbs.trials import Arrays, Pairs
 from e2e.corpus import Tokens
+from e2e.gradient_noise import Norms
 from e2e.network import Network, fill, mean_loss
 from harness import models
 from harness.errors import Skip
@@ -83,6 +84,8 @@ class Writing:
         self._optimizer = torch.optim.AdamW(
             self.parameters, lr=0.0, betas=BETAS, eps=EPSILON, weight_decay=0.0, fused=True
         )
+        self._norms = Norms(batch / 2, batch) if batch % 2 == 0 else None
+        self._before: Pairs = (), ()  # of steps before a checkpoint
         self.passes = 0.0
 
     def step(self, number: int, rate: float) -> None:
@@ -90,12 +93,21 @@ class Writing:
             group["lr"] = rate
         chosen = self._sequences((number - 1) * self._batch)
         self.passes = number * self._batch / len(self._task.train)
-        for part in torch.split(chosen, max(1, AT_ONCE // chosen.shape[1])):
-            loss = mean_loss(self._network(part[:, :-1]), part[:, 1:]) * (len(part) / self._batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+        self._backward(chosen)
         self._optimizer.step()
         self._optimizer.zero_grad()
         torch._foreach_lerp_(self._averaged, self.parameters, share_of(number, self._task.averaging))
+
+    def _backward(self, chosen: Tensor) -> None:
+        """Gradients of the mean loss; the norm of the first half's on the way, where there are halves."""
+        for number, half in enumerate(chosen.chunk(2) if self._norms is not None else (chosen,)):
+            for part in torch.split(half, max(1, AT_ONCE // chosen.shape[1])):
+                loss = mean_loss(self._network(part[:, :-1]), part[:, 1:]) * (len(part) / self._batch)
+                loss.backward()  # type: ignore[no-untyped-call]
+            if self._norms is not None and number == 0:
+                self._norms.observe_small(self.parameters, scale=0.5)
+        if self._norms is not None:
+            self._norms.observe_big(self.parameters)
 
     def _sequences(self, first: int) -> Tensor:
         """`batch` windows from the `first` of the run's endless order: (batch, sequence + 1)."""
@@ -121,17 +133,24 @@ class Writing:
         torch._foreach_copy_(self.parameters, trained)
         return total / len(held)
 
+    def pairs(self) -> Pairs:
+        small, big = self._norms.pairs() if self._norms is not None else ((), ())
+        return self._before[0] + small, self._before[1] + big
+
     def state(self) -> Arrays:
-        """Weights, their averages and AdamW's states, by place."""
+        """Weights, their averages and AdamW's states, by place; squared norms."""
         held: dict[str, Tensor] = {}
         for place, (one, averaged) in enumerate(zip(self.parameters, self._averaged, strict=True)):
             held |= {f"{place}.weight": one.detach(), f"{place}.averaged": averaged}
             held |= {f"{place}.{name}": value for name, value in self._optimizer.state[one].items()}
-        return {name: value.detach().cpu().numpy() for name, value in held.items()} | {"passes": np.array(self.passes)}
+        rest = {"passes": np.array(self.passes), "pairs": np.array(self.pairs())}
+        return {name: value.detach().cpu().numpy() for name, value in held.items()} | rest
 
     @torch.no_grad()
     def restore(self, state: Arrays) -> None:
         self.passes = float(state["passes"])
+        small, big = state["pairs"].tolist()
+        self._before = tuple(small), tuple(big)
         for place, (one, averaged) in enumerate(zip(self.parameters, self._averaged, strict=True)):
             kept = {name.partition(".")[2]: torch.from_numpy(np.asarray(value)) for name, value in state.items()
                     if name.partition(".")[0] == str(place)}  # fmt: skip

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from e2e.cbs.crossing import crossing, next_look
-from e2e.cbs.trials import Course, Ended, Trained, Trial, checkpoint_file
+from e2e.cbs.trials import LATE, Course, Ended, Trained, Trial, checkpoint_file
 from harness.files import write_atomically
 
 SAVE = 20.0  # s between two checkpoints of a trial
@@ -75,7 +75,13 @@ def train(trial: Trial, rate: float, course: Course, rule: Rule, folder: Path, s
 
 
 def _trained(trial: Trial, ended: Ended, steps: float, curve: _Curve, course: Course) -> Trained:
-    return Trained(trial, ended, float(steps), tuple(curve.looks), tuple(curve.losses), course.passes)
+    small, big = course.pairs()
+    late = len(small) - round(LATE * len(small))
+    if ended == "diverged":  # norms that are no numbers, and of nothing
+        small, big = (), ()
+    return Trained(
+        trial, ended, float(steps), tuple(curve.looks), tuple(curve.losses), course.passes, small[late:], big[late:]
+    )
 
 
 def _save(trial: Trial, step: int, course: Course, curve: _Curve, folder: Path) -> None:

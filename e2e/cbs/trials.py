@@ -21,6 +21,9 @@ Arrays = Mapping[str, NDArray[Any]]
 """A run's state by name, as it lies in a checkpoint: nothing but numbers."""
 
 Key = tuple[int, int, int]
+Pairs = tuple[tuple[float, ...], tuple[float, ...]]
+
+LATE = 0.25  # share of a run, at its end, whose gradients tell the noise scale near the target
 
 
 class Trial(Struct, frozen=True):
@@ -43,7 +46,8 @@ class Trial(Struct, frozen=True):
 
 class Trained(Struct, frozen=True):
     """What came of a trial. steps: to the target (between two looks, interpolated), or the last one taken. looks,
-    losses: the held-out loss of the averaged weights at these steps; a loss that is no number is left out."""
+    losses: the held-out loss of the averaged weights at these steps; a loss that is no number is left out. small, big:
+    squared norms of the gradients of half a batch and of all of it, at each of the last LATE of the steps."""
 
     trial: Trial
     ended: Ended
@@ -51,6 +55,8 @@ class Trained(Struct, frozen=True):
     looks: tuple[int, ...]
     losses: tuple[float, ...]
     passes: float = 0.0  # over the training data
+    small: tuple[float, ...] = ()
+    big: tuple[float, ...] = ()
 
     @property
     def lowest(self) -> float:
@@ -69,6 +75,11 @@ class Course(Protocol):
 
     def loss(self) -> float:
         """Held-out loss of the averaged weights."""
+        ...
+
+    def pairs(self) -> Pairs:
+        """Squared norms of the gradients of half a batch and of all of it, at every step so far; none where a batch
+        has no halves."""
         ...
 
     def state(self) -> Arrays:

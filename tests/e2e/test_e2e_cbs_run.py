@@ -88,6 +88,9 @@ def test_a_run_stores_what_every_seed_took(whole: tuple[Record, ...]) -> None:
     medians = [sorted(steps[batch])[3] for batch in (16, 32, 64)]
     assert 1.5 < medians[0] / medians[1] < 2.1
     assert 1.3 < medians[1] / medians[2] < 2.1
+    norms = {one.metric: one for one in record.measurements if one.metric != "trial" and one.params["batch"] == 64}
+    assert norms["gradient_small"].params["b_small"] == 32
+    assert len(norms["gradient_small"].samples) == len(norms["gradient_big"].samples) > 7
     swept = [one for one in record.measurements if one.metric == "trial" and one.params["batch"] == 16]
     assert len({one.params["learning_rate"] for one in swept}) >= 3
 

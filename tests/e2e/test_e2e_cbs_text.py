@@ -95,6 +95,8 @@ def test_the_model_learns_and_a_checkpoint_goes_on_exactly(task: Text, tmp_path:
     assert again.loss() == whole.loss()
     assert all(torch.equal(one, other) for one, other in zip(whole.parameters, again.parameters, strict=True))
     assert whole.loss() < task.initial - 0.2
+    assert again.pairs() == whole.pairs()
+    assert len(again.pairs()[0]) == 8
     assert again.passes == pytest.approx(8 * 8 / len(task.train))
 
 

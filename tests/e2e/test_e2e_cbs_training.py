@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from e2e.cbs import truth
 from e2e.cbs.crossing import crossing, next_look, smooth
 from e2e.cbs.least_squares import LeastSquares
 from e2e.cbs.train import Rule, train
 from e2e.cbs.trials import Course, Trained, Trial, checkpoint_file, read, write
+from harness.noise_scale import estimate
 
 TASK = LeastSquares(dimensions=32)
 
@@ -95,6 +97,9 @@ class Mortal:
     def loss(self) -> float:
         return self.course.loss()
 
+    def pairs(self) -> object:
+        return self.course.pairs()
+
     def state(self) -> object:
         return self.course.state()
 
@@ -141,3 +146,27 @@ def test_data_follow_from_seed_and_step_alone() -> None:
         course.step(1, 0.1)
     assert np.array_equal(first.weights, second.weights)
     assert not np.array_equal(first.weights, other.weights)
+
+
+def test_norms_on_the_way_give_the_noise_scale_that_is_true_there(tmp_path: Path) -> None:
+    """Over the last steps of 20 runs: the estimate's interval holds what is worked out at the very weights."""
+    task, small, big, trace, signal = LeastSquares(dimensions=64), list[float](), list[float](), 0.0, 0.0
+    for seed in range(20):
+        course, path = task.begin(64, (seed,)), list[np.ndarray]()
+        for number in range(1, 41):
+            path.append(course.weights)
+            course.step(number, 0.1)
+        found = train(Trial(64, 0, seed, 40), 0.1, task.begin(64, (seed,)), Rule(0.0, 1), tmp_path, silent)
+        assert len(found.small) == len(found.big) == 10
+        small, big = [*small, *found.small], [*big, *found.big]
+        for weights in path[-10:]:
+            square = float(((task.spectrum * (weights - task.solution)) ** 2).sum())
+            trace, signal = trace + truth.noise_scale(task, weights) * square, signal + square
+    known = estimate(small, big, 32, 64)
+    assert known.low <= trace / signal <= known.high
+    assert known.width < 0.35
+
+
+def test_a_batch_without_halves_tells_no_noise_scale(tmp_path: Path) -> None:
+    found = train(Trial(1, 0, 1, 9), 0.01, TASK.begin(1, (5,)), Rule(0.0, 1), tmp_path, silent)
+    assert found.small == found.big == ()
