@@ -123,6 +123,12 @@ def fields(params: type[Struct]) -> tuple[str, ...]:
     return params.__struct_fields__
 
 
+def fewest_ranks(benchmark: Benchmark) -> int:
+    """What its parameter `ranks` takes at least; 0 where it has none, and runs on all ranks or on each."""
+    known = types(benchmark) if "ranks" in fields(benchmark.params) else {}
+    return getattr(known.get("ranks"), "ge", 0) or 0
+
+
 def types(benchmark: Benchmark) -> dict[str, Any]:
     """msgspec's description of each field's type, by name."""
     described = msgspec.inspect.type_info(benchmark.params)

@@ -59,7 +59,8 @@ def make(
     cells: dict[str, Planned] = {}
     for benchmark in chosen:
         for grid in _grids(suite, cluster, benchmark, parameters.own_values(settings, benchmark, chosen)):
-            placed = placement.grids(grid, world) if "ranks" in parameters.fields(benchmark.params) else [grid]
+            least = parameters.fewest_ranks(benchmark)
+            placed = placement.grids(grid, world, least) if least else [grid]
             cells |= {cell.label: cell for one in placed for cell in parameters.expand(benchmark, one)}
     if not cells:
         raise UsageError(f"suite {suite.name} has no cell for this choice on {cluster.accelerator}")

@@ -68,18 +68,17 @@ def ablation(ctx: Context, params: AblationParams) -> Sequence[Measurement]:
 
     base, other = possible(ctx, params.base), possible(ctx, params.other)
     if base.batch != other.batch:
-        raise Skip(
-            f"a step has {base.batch} sequences without '{params.technique}' and {other.batch} with it: set batch"
-        )
+        raise Skip(f"a step has {base.batch} sequences, and {other.batch} with '{params.technique}': set batch")
     pair = Pair(base, other, ctx.accelerator.name, params.seconds)
     said = f"{params.technique} in turns with the same job without it"
-    turns = launched(ctx, "e2e.turns:compare", pair, Turns, LIMIT * params.seconds + START, said)
+    turns = launched(ctx, "e2e.turns:compare", pair, Turns, LIMIT * params.seconds + START, said, params.ranks)
     wrong = "".join(diverged(losses) for losses in turns.losses) if turns else ""
     settle(ctx, turns.refused if turns else "", wrong)
     alone = [_alone(ctx, job) for job in (params.base, params.other)]
-    return (
-        [] if turns is None else [*_times(turns, params, ctx.meter.origin), *_memory(alone, params, ctx.meter.origin)]
-    )
+    if turns is None:
+        return []
+    origin = ctx.meter.origin
+    return [*_times(turns, origin), *_memory(alone, origin)]
 
 
 def _alone(ctx: Context, params: JobParams) -> Told | None:
@@ -88,7 +87,9 @@ def _alone(ctx: Context, params: JobParams) -> Told | None:
     from e2e.told import Job, Told
 
     job = Job(possible(ctx, params), ctx.accelerator.name, BRIEF, profiled=0, observed=0)
-    return launched(ctx, "e2e.job:train", job, Told, LIMIT * BRIEF + START, "the memory of each job by itself")
+    return launched(
+        ctx, "e2e.job:train", job, Told, LIMIT * BRIEF + START, "the memory of each job by itself", params.ranks
+    )
 
 
 def _times(turns: Turns, origin: Origin) -> list[Measurement]:

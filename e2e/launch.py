@@ -18,20 +18,20 @@ T = TypeVar("T", bound="Struct")
 SKIP, WRONG = "skip ", "wrong "
 
 
-def launched(ctx: Context, entry: str, spec: Struct, kind: type[T], limit: float, what: str) -> T | None:
-    """Run `entry` on every rank's device; what rank 0's process returned, on rank 0, whose record counts.
-    RuntimeError, on every rank, with the reason of the first that failed; Skip on a simulated cluster."""
+def launched(ctx: Context, entry: str, spec: Struct, kind: type[T], limit: float, what: str, world: int) -> T | None:
+    """Run `entry` on the devices of the launch's first `world` ranks; what rank 0's process returned, on rank 0, whose
+    record counts. RuntimeError, on every rank, with the reason of the first that failed; Skip on a simulated cluster."""
     if ctx.scratch is None:
         raise Skip("a simulated cluster trains nothing: `bench predict` gives the modelled time of a step")
     ctx.accelerator.release()
     folder = ctx.scratch / f"job-{ctx.ranks.rank}"
     try:
-        ended, failure = together.run(ctx.ranks, entry, spec, folder, limit, _threads(), ctx.say, what)
+        ended, failure = together.run(ctx.ranks, entry, spec, folder, limit, _threads(), ctx.say, what, world)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if failure:
         raise RuntimeError(failure)
-    return msgspec.json.decode(ended.result, type=kind) if ctx.ranks.rank == 0 else None
+    return msgspec.json.decode(ended.result, type=kind) if ended is not None and ctx.ranks.rank == 0 else None
 
 
 def _threads() -> int:

@@ -36,7 +36,7 @@ Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]
 
 
 class JobParams(Struct, frozen=True):
-    """ranks: of the launch. model: a name, or a file that ends in .toml. layers: 0 stands for the model's
+    """ranks: filled in by the planner. model: a name, or a file that ends in .toml. layers: 0 stands for the model's
     own. sequence: 0 stands for the model's context, at most 512. batch: sequences of a step over all ranks; 0 stands
     for two micro-batches a data rank and stage of a pipeline. seconds: of timed steps."""
 
@@ -58,7 +58,7 @@ class JobParams(Struct, frozen=True):
     sequence: Whole = 0
     micro_batch: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)] = 1
     batch: Whole = 0
-    ranks: Whole = 0
+    ranks: Degree = 1
     seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 20.0
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ def mfu(ctx: Context, params: JobParams) -> Sequence[Measurement]:
     from e2e.results import measurements
 
     told = train(ctx, params, params.seconds)
-    world = ctx.ranks.world
+    world = params.ranks
     return [] if told is None else measurements(told, params.asked(world, ctx.seed), world, ctx.meter.origin)
 
 
@@ -106,7 +106,7 @@ def train(ctx: Context, params: JobParams, seconds: float) -> Told | None:
     asked = possible(ctx, params)
     said = f"{params.trainer}, {asked.layout.words}, stage {params.stage}, {params.model}"
     job = Job(asked, ctx.accelerator.name, seconds)
-    told = launched(ctx, "e2e.job:train", job, Told, LIMIT * seconds + START, said)
+    told = launched(ctx, "e2e.job:train", job, Told, LIMIT * seconds + START, said, params.ranks)
     settle(ctx, told.refused if told else "", diverged(told.losses) if told else "")
     return told
 
@@ -114,20 +114,20 @@ def train(ctx: Context, params: JobParams, seconds: float) -> Told | None:
 def possible(ctx: Context, params: JobParams) -> Asked:
     """The job on this launch's ranks; Skip where its layout does not fit them, or its states their memory."""
     try:
-        asked = params.asked(ctx.ranks.world, ctx.seed)
+        asked = params.asked(params.ranks, ctx.seed)
     except ValueError as error:
         raise Skip(str(error)) from error
-    fits(ctx, asked)
+    fits(ctx, asked, params.ranks)
     return asked
 
 
-def fits(ctx: Context, asked: Asked) -> None:
+def fits(ctx: Context, asked: Asked, ranks: int) -> None:
     """Skip where not even the states of the model have room (ZeRO, figure 1), before anything is started."""
     layout = asked.layout
     split = layout.tensor * layout.pipeline
     kind = "bfloat16" if asked.dtype == "float8" else asked.dtype
     offload: Tier = asked.offload if asked.stage else "none"
-    plan = Plan(asked.stage, layout.data(ctx.ranks.world), ctx.ranks.world, offload, dtype=kind)
+    plan = Plan(asked.stage, layout.data(ranks), ranks, offload, dtype=kind)
 
     def needed(layers: int) -> float:
         return model_states(parameters(msgspec.structs.replace(asked.model, layers=layers)) / split, plan).device

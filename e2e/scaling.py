@@ -38,7 +38,7 @@ def scaling(ctx: Context, params: ScalingParams) -> Sequence[Measurement]:
     """A job on this many ranks, for the efficiency of more of them: weak or strong scaling."""
     from e2e.results import measurements
 
-    job = params.job(ctx.ranks.world)
+    job = params.job(params.ranks)
     told = train(ctx, job, params.seconds)
-    world = ctx.ranks.world
+    world = params.ranks
     return [] if told is None else measurements(told, job.asked(world, ctx.seed), world, ctx.meter.origin)

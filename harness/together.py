@@ -23,24 +23,32 @@ if TYPE_CHECKING:
 
 LOOK = 0.1  # s between two looks of all ranks at each other
 EVERY = 10.0  # s between two words of progress
+CONSEQUENCES = ("SIGTERM", "Connection closed", "Connection reset", "connection refused")
 
 
 def run(
     ranks: Ranks, entry: str, spec: Struct, folder: Path, limit: float, threads: int, say: Callable[[str], None],
-    what: str,
-) -> tuple[Ended, str]:  # fmt: skip
+    what: str, world: int,
+) -> tuple[Ended | None, str]:  # fmt: skip
     """(how this rank's process ended, why the world failed or ''). folder: this rank's own, new. limit: s, then it is
-    ended. threads: of each process."""
+    ended. threads: of each process. world: ranks that take part, the first of the launch; others wait."""
     address, port = _meeting(ranks)
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world))
-    part = Part(ranks.rank, ranks.world, ranks.local, beside, address, port)
+    if ranks.rank >= world:
+        late = _watched(ranks, None, limit, say, what)
+        return None, _reason(ranks, "") or late
+    beside = min(int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world)), world)
+    part = Part(ranks.rank, world, ranks.local, beside, address, port)
     with World(Work(entry, spec, 1, threads, part=part), folder) as started:
         late = _watched(ranks, started, limit, say, what)
         started.end()
         ended = started.wait(0)[0]
-    said = ranks.words("" if ended.ok else ended.reason)
-    first = next((text for text in said if text and "SIGTERM" not in text), "")
-    return ended, first or next((text for text in said if text), late)
+    return ended, _reason(ranks, "" if ended.ok else ended.reason) or late
+
+
+def _reason(ranks: Ranks, own: str) -> str:
+    """Why the first to fail did: others then lose their connection to it, or are told to end."""
+    said = [text for text in ranks.words(own) if text]
+    return min(said, key=lambda text: any(word in text for word in CONSEQUENCES), default="")
 
 
 def _meeting(ranks: Ranks) -> tuple[str, int]:
@@ -50,12 +58,11 @@ def _meeting(ranks: Ranks) -> tuple[str, int]:
     return address, int(port)
 
 
-def _watched(ranks: Ranks, world: World, limit: float, say: Callable[[str], None], what: str) -> str:
+def _watched(ranks: Ranks, world: World | None, limit: float, say: Callable[[str], None], what: str) -> str:
     """Wait until every rank's process has ended, one of them in failure, or the time is over: then why."""
     begin = told = time.monotonic()
     while True:
-        running = world.running
-        failed = world.failed
+        running, failed = world is not None and world.running, world is not None and world.failed
         any_running, any_failed, elapsed = ranks.maximum([running, failed, time.monotonic() - begin])
         if not any_running or any_failed:
             return ""
