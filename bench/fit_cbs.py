@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.cbs_runs import Group, Source, gathered
-from bench.fit_cbs_text import flagged, outcome, text
+from bench.fit_cbs_text import flagged, outcomes, text
 from bench.output import emit
 from costmodels.critical_batch import CriticalBatch, fit
 from costmodels.critical_batch_trend import PUBLISHED, Sized, Trend, trends
@@ -119,18 +119,22 @@ def _group(group: Group, found: CriticalBatch, held: Source) -> dict[str, Any]:
 
 
 def _points(group: Group, found: CriticalBatch, held: Source) -> list[dict[str, Any]]:
-    origin = held.origin.value
+    batches = {run.batch for run in found.runs}
+    model = {batch: quantity(found.steps(batch), Unit.COUNT, held.origin.value) for batch in batches}
     return [
         {
-            "name": run.name, "group": group.label, "batch": run.batch, "seed": run.seed or None,
-            "outcome": outcome(found, at),
+            "name": run.name,
+            "group": group.label,
+            "batch": run.batch,
+            "seed": run.seed or None,
+            "outcome": said,
             "steps": None if run.diverged else run.steps,
             "samples": None if run.diverged else run.steps * run.batch,
-            "model": quantity(found.steps(run.batch), Unit.COUNT, origin),
-            "factor": None if run.diverged else run.steps / found.expected[at],
+            "model": model[run.batch],
+            "factor": None if run.diverged else run.steps / expected,
         }
-        for at, run in enumerate(found.runs)
-    ]  # fmt: skip
+        for run, said, expected in zip(found.runs, outcomes(found), found.expected, strict=True)
+    ]
 
 
 def _across(laws: Sequence[tuple[str, Trend]], held: Source) -> dict[str, Any]:

@@ -19,15 +19,16 @@ Fitted = tuple[Group, CriticalBatch]
 CURVES = ["curve", "batches", "runs", "b_star", "95 % interval", "b_crit", "95 % interval", "s_min", "95 % interval",
           "e_min", "95 % interval"]  # fmt: skip
 BATCHES = ["batch", "runs", "steps", "model", "95 % interval", "off", "samples", "e_min ×"]
+MOST = 60  # batch sizes, for a line each
 SYMBOLS = {"tokens": "D", "parameters": "N"}
 
 
-def outcome(found: CriticalBatch, at: int) -> str:
-    """What came of a run, in one word."""
-    if at in found.outliers:
-        return "outlier"
-    run = found.runs[at]
-    return "diverged" if run.diverged else "reached" if run.reached else "censored"
+def outcomes(found: CriticalBatch) -> list[str]:
+    """What came of each run, in one word."""
+    said = ["diverged" if run.diverged else "reached" if run.reached else "censored" for run in found.runs]
+    for at in found.outliers:
+        said[at] = "outlier"
+    return said
 
 
 def flagged(found: CriticalBatch) -> list[str]:
@@ -54,7 +55,7 @@ def text(source: str, held: Source, fitted: Sequence[Fitted], skipped: Sequence[
     many = f"{len(fitted)} curves" if len(fitted) > 1 else "1 curve"
     lines = [f"{source}: {many} of {runs} runs ({held.origin.value}), S(B) = a + b/B; batch in {unit}", ""]
     lines += [table(CURVES, [_curve(*one) for one in fitted], right=list(range(1, len(CURVES))))]
-    if len(fitted) == 1:
+    if len(fitted) == 1 and len({run.batch for run in fitted[0][1].runs}) <= MOST:
         found = fitted[0][1]
         lines += ["", table(BATCHES, list(_batches(found)), right=list(range(len(BATCHES))))]
     lines += ["", *_verdict(fitted, unit, chosen)]
@@ -85,10 +86,12 @@ def _curve(group: Group, found: CriticalBatch) -> list[str]:
 
 
 def _batches(found: CriticalBatch) -> Iterator[list[str]]:
-    for batch in sorted({run.batch for run in found.runs}):
-        those = [at for at, run in enumerate(found.runs) if run.batch == batch]
-        said = [outcome(found, at) for at in those]
-        steps = [found.runs[at].steps for at, word in zip(those, said, strict=True) if word == "reached"]
+    those: dict[float, list[tuple[str, float]]] = {}
+    for run, word in zip(found.runs, outcomes(found), strict=True):
+        those.setdefault(run.batch, []).append((word, run.steps))
+    for batch in sorted(those):
+        said = [word for word, _ in those[batch]]
+        steps = [steps for word, steps in those[batch] if word == "reached"]
         model, samples = found.steps(batch), found.samples(batch)
         others = [f"{said.count(word)} {word}" for word in ("outlier", "censored", "diverged") if word in said]
         middle = float(np.median(steps)) if steps else math.nan

@@ -99,11 +99,12 @@ def fit(
     star = _interval((1 + overhead) * b0 + overhead * b / a, (1 + overhead) * b0 + overhead * draws.critical)
     used = [at for at, run in enumerate(runs) if not run.diverged]
     outliers = tuple(at for at, left in zip(used, found.out, strict=True) if left)
+    away = set(outliers)
     return CriticalBatch(
         _interval(a, draws.a), _interval(b, draws.b), crit, star, b0, reference is None, overhead, tuple(runs),
         tuple(a + b / run.batch for run in runs), outliers,
         tuple(at for at, run in enumerate(runs) if run.diverged),
-        tuple(at for at in used if not runs[at].reached and at not in outliers),
+        tuple(at for at in used if not runs[at].reached and at not in away),
         float(np.median(np.abs(np.expm1(found.off[~found.data.censored])))), tuple(_notes(found, crit, b0)), draws,
     )  # fmt: skip
 
@@ -127,7 +128,7 @@ def _spread(found: Robust) -> float:
 def _undetermined(found: Robust, draws: Curves) -> str:
     """Why there is no critical batch, what is known of it, and what would tell."""
     data = found.data
-    small, large = (math.exp(float(data.sizes[end])) for end in (0, -1))
+    small, large = math.exp(float(data.x.min())), math.exp(float(data.x.max()))
     level = 1 - CONFIDENCE
     if found.curve.a[0] == 0:
         least = float(np.quantile(draws.critical, level, method="nearest"))
@@ -145,7 +146,7 @@ def _undetermined(found: Robust, draws: Curves) -> str:
 
 def _notes(found: Robust, crit: Interval, reference: float) -> Iterator[str]:
     data = found.data
-    small, large = (math.exp(float(data.sizes[end])) for end in (0, -1))
+    small, large = math.exp(float(data.x.min())), math.exp(float(data.x.max()))
     if math.isinf(crit.high):
         yield f"b_crit is not bounded from above: the batches, {small:g} to {large:g}, end too early; add larger ones"
     elif crit.value > large:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST = 3  # batch sizes: two fix a curve of two parameters, and a third tells how well
-
+MOST = 200  # batch sizes that are told apart
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
@@ -39,7 +39,7 @@ class Run:
 @dataclass(frozen=True)
 class Data:
     """Runs as arrays (n,): x is ln batch, y is ln steps, censored says that y is a lower bound. sizes: (J,) the ln of
-    each batch size, group: (n,) the index of a run's size there."""
+    each batch size, group: (n,) the index of a run's size there; neighbours are one where there are more than MOST."""
 
     x: Array
     y: Array
@@ -82,6 +82,10 @@ def prepared(runs: Sequence[Run]) -> Data:
 
 def _data(x: Array, y: Array, censored: Flags) -> Data:
     sizes, group = np.unique(x, return_inverse=True)
+    if len(sizes) > MOST:  # neighbours count as one: the curve hardly bends between them
+        bins = np.floor((x - x.min()) / (np.ptp(x) / (MOST - 1)))
+        _, group = np.unique(bins, return_inverse=True)
+        sizes = np.bincount(group, weights=x) / np.bincount(group)
     return Data(x, y, censored, sizes, group)
 
 

@@ -22,6 +22,7 @@ COARSE = 0.25  # step of the first grid, in ln batch
 AWAY = math.log(1.5)  # no less: Huber's weights take care of what is nearer
 FEW = 8  # runs, below which the scale of their noise is hardly known, and
 FAR = math.log(3)  # only this far from the curve is away
+ENOUGH = 4000  # runs, for a start
 MOST = 4  # at most one run in that many is left out
 HUBER = 1.345  # standard deviations: 95 % efficient for normal noise
 BETA = 0.7102  # mean of min(|z|, HUBER)² for a standard normal z
@@ -67,6 +68,8 @@ def robust(data: Data) -> Robust:
 
 def _trimmed(data: Data) -> tuple[Curves, float]:
     """The curve that is nearest to its nearest half of the runs, and their scale (Rousseeuw & Leroy 1987, 5.1)."""
+    if len(data.x) > ENOUGH:  # of very many, some tell as much
+        data = data.kept(np.arange(len(data.x)) % (len(data.x) // ENOUGH + 1) == 0)
     tried, count = grid(data.x, COARSE), len(data.x)
     off = data.y - shape(tried, data.x)
     off -= np.median(off[:, ~data.censored], axis=1, keepdims=True)
@@ -99,7 +102,8 @@ def _settled(data: Data, curve: Curves, out: Flags) -> Robust:
     for _ in range(ROUNDS):
         model = curve.logs(data.x)[0]
         above = np.clip((data.y - model) / scale, -LATEST, LATEST)
-        tail = np.where(data.censored, mills(above), 0.0)
+        tail = np.zeros(len(off))
+        tail[data.censored] = mills(above[data.censored])
         y = np.where(data.censored, model + scale * tail, data.y)
         weights = np.where(data.censored, 1.0, HUBER / np.maximum(np.abs(above), HUBER))
         counts = np.where(data.censored, np.clip(tail * (tail - above), LITTLE, 1.0), 1.0)

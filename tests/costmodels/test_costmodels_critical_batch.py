@@ -203,6 +203,18 @@ def test_the_unit_of_the_batch_does_not_matter() -> None:
     assert other.a.low == pytest.approx(one.a.low)
 
 
+def test_very_many_runs_and_sizes_are_fitted_in_little_time_and_memory() -> None:
+    """30000 sizes beside 2000 draws would be half a gigabyte and minutes: the time limit of a test stands for it."""
+    rng = np.random.default_rng(0)
+    batches = 2 ** rng.uniform(5, 13, 30_000)
+    found = fit(
+        [Run(float(batch), true(float(batch)) * float(np.exp(0.3 * rng.standard_normal()))) for batch in batches]
+    )
+    assert holds(found.b_crit, CRIT)
+    assert found.b_crit.width < 0.03
+    assert not any("outside" in note for note in found.notes)
+
+
 @pytest.mark.parametrize(("those", "says"), [
     ([], "no run of 0 reached the target"),
     ([Run(8, 10, reached=False), Run(16, 10, reached=False)], "no run of 2 reached the target"),
