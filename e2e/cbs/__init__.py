@@ -30,10 +30,11 @@ Few = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 class CbsParams(Struct, frozen=True):
     """low, high, factor: batch sizes from low by the factor up to high, in rows or sequences. seeds: runs that are
-    measured at each. tuning: runs that tune the learning rate at each rate tried. rate: where the largest batch's sweep
-    begins, apart: the factor between its rates, reach: rates on each side at most. target: held-out loss. limit: steps
-    at most. warmup: steps of rising rate. averaging: horizon as a share of the steps. 0 for target, rate or limit
-    stands for the task's own. model, sequence: of the text task, a name or a file that ends in .toml; tokens."""
+    measured at each. tuning: runs that tune the learning rate, at each rate tried. rate: where the largest batch's
+    sweep begins; per_doubling: rates to a factor of two; reach: rates on each side at most. target: held-out loss.
+    limit: steps at most. warmup: steps of rising rate. averaging: horizon as a share of the steps. 0 for target, rate
+    or limit stands for the task's own. model, sequence: of the text task, a name or a file that ends in .toml; tokens.
+    """
 
     task: Literal["least_squares", "text"] = "least_squares"
     low: Count = 8
@@ -42,7 +43,7 @@ class CbsParams(Struct, frozen=True):
     seeds: Few = 10
     tuning: Few = 3
     rate: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    apart: Annotated[float, msgspec.Meta(gt=1.05, le=16)] = 1.4142135623730951
+    per_doubling: Annotated[int, msgspec.Meta(ge=1, le=8)] = 2
     reach: Annotated[int, msgspec.Meta(ge=1, le=40)] = 8
     target: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     limit: Annotated[int, msgspec.Meta(ge=0, le=1 << 24)] = 0
@@ -67,6 +68,11 @@ class CbsParams(Struct, frozen=True):
         from e2e.cbs.tasks import refuse
 
         refuse(self)
+
+    @property
+    def apart(self) -> float:
+        """The factor from one learning rate to the next."""
+        return float(2 ** (1 / self.per_doubling))
 
     @property
     def batches(self) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ def _noise(those: Sequence[Trained], batch: int, params: Params, origin: Origin)
     arrived = [one for one in those if one.ended == "reached"]
     small, big = (tuple(norm for one in arrived for norm in getattr(one, name)) for name in ("small", "big"))
     flags = (f"at the weights of the last {LATE:.0%} of each run's steps, not at the averaged ones",)
-    return norms(small, big, batch / 2, batch, origin, flags, params)
+    return norms(small, big, batch / 2, float(batch), origin, flags, params)
 
 
 def _words(ended: str) -> str:

@@ -16,6 +16,7 @@ from e2e.cbs.trials import Key, Trained, Trial
 Held = Mapping[Key, Trained]
 Score = tuple[int, float]
 
+PATIENCE = 4  # times the steps that tuning took: a seed that is not there by then is censored
 WORSE = 1.25  # times the steps of the best so far: a neighbour that takes longer is worse, and cut off there
 
 
@@ -58,7 +59,8 @@ def _of_batch(sweep: Sweep, batch: int, held: Held) -> list[Trial]:
         return [trial for notch in open_ for trial in _tuning(sweep, batch, notch, limit)]
     if ended:
         return []
-    return [Trial(batch, best, seed, sweep.limit) for seed in range(1, sweep.seeds + 1)]
+    limit = min(sweep.limit, math.ceil(PATIENCE * steps))
+    return [Trial(batch, best, seed, limit) for seed in range(1, sweep.seeds + 1)]
 
 
 def best(sweep: Sweep, batch: int, held: Held) -> tuple[int, bool]:

@@ -25,7 +25,7 @@ from harness import models
 from harness.errors import Skip
 from harness.models import Model
 
-HELD = 128  # held-out sequences that a loss is taken over, spread over the whole held-out text
+HELD = 64  # held-out sequences that a loss is taken over, spread over the whole held-out text
 AT_ONCE = 16_384  # tokens of one forward: a larger batch is taken in parts
 RATE_SCALING = 0.5  # of Adam's rate with the batch size (Malladi et al., arXiv 2205.10287)
 

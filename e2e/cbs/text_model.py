@@ -10,7 +10,7 @@ VOCABULARY = 512  # pieces: small, so that a small model spends its weights on l
 UNIFORM = math.log(VOCABULARY)  # nats a token: the loss of a model that knows nothing
 TARGET = 3.8  # nats a token; the small model is there well before it has gone once through the text
 RATE = 0.016  # of AdamW, for the largest batch of the sweep
-LIMIT = 6000  # steps
+LIMIT = 2000  # steps
 
 SMALL = Model(
     title="a decoder of fifty thousand weights",

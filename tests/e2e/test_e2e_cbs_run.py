@@ -17,6 +17,7 @@ import pytest
 from bench import catalog, parameters
 from harness import store
 from harness.errors import UsageError
+from harness.job import kept_folder
 from harness.records import Ok, Record, Skipped
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,7 +131,7 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(tmp_path: Path, who
         ("low=512", "low=512 is above high=256"),
         ("task=txt", "accepted are least_squares, text. Near: text"),
         ("model=tiny", "is for task=text"),
-        ("apart=1.0", "apart"),
+        ("per_doubling=0", "per_doubling="),
         ("factor=1", "factor"),
     ],
 )
@@ -146,3 +147,12 @@ def test_a_simulated_cluster_skips_it(tmp_path: Path) -> None:
     outcome = stored(tmp_path)[0].outcome
     assert isinstance(outcome, Skipped)
     assert "found by training" in outcome.reason
+
+
+def test_what_is_kept_is_of_one_cell_of_one_version_and_launch(tmp_path: Path) -> None:
+    """Anything that changes the work changes the folder, so that nothing of another is taken up."""
+    cells = [store.Planned("e2e.cbs", version, {"low": low, "high": 64}) for version, low in ((1, 8), (2, 8), (1, 16))]
+    folders = {kept_folder(str(tmp_path), cell, launch) for cell in cells for launch in (0, 1)}
+    assert len(folders) == 6
+    other_order = store.Planned("e2e.cbs", 1, {"high": 64, "low": 8})
+    assert kept_folder(str(tmp_path), other_order, 0) == kept_folder(str(tmp_path), cells[0], 0)

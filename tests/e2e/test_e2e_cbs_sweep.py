@@ -57,7 +57,12 @@ def test_the_best_rate_is_found_from_any_side_and_has_both_neighbours_tried(star
 def test_neighbours_are_cut_off_where_they_are_worse() -> None:
     held = climbed(sweep_of(0), valley(0))
     assert {one.trial.limit for one in held.values() if one.trial.notch == 1} == {math.ceil(1.25 * 101)}
-    assert {one.trial.limit for one in held.values() if one.trial.seed > 0} == {1000}
+    assert {one.trial.limit for one in held.values() if one.trial.seed > 0} == {4 * 101}
+
+
+def test_no_run_is_longer_than_the_limit() -> None:
+    held = climbed(sweep_of(0, limit=130), valley(0))
+    assert {one.trial.limit for one in held.values() if one.trial.seed > 0} == {130}
 
 
 def test_the_reach_is_kept_and_told() -> None:
