@@ -92,7 +92,7 @@ def cbs(ctx: Context, params: CbsParams) -> Sequence[Measurement]:
 
     if ctx.kept is None or ctx.meter.origin is Origin.MODELLED:
         raise Skip("steps to a loss are found by training; a simulated cluster has none")
-    task = tasks.make(params, ctx.device, ctx.seed, ctx.say)
+    task = tasks.make(params, ctx)
     target, begins = params.target or task.target, task.initial
     if target >= begins:
         raise Skip(

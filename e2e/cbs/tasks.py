@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+from e2e.cbs.text_model import SMALL, TARGET, UNIFORM
+from harness import models
+from harness.errors import Skip
+from harness.models import Model
+from harness.models.counts import parameters
+from harness.units import show_size
 
+if TYPE_CHECKING:
     from e2e.cbs import CbsParams
-    from e2e.cbs.train import Say
     from e2e.cbs.trials import Task
+    from harness.context import Context
+
+STATE = 24  # B a weight: itself, its gradient, its average, two of Adam's, and a copy while a loss is taken
 
 
 def refuse(params: CbsParams) -> None:
@@ -36,18 +43,33 @@ def _bounds(params: CbsParams) -> tuple[float, float, float]:
 
         task = LeastSquares(averaging=params.averaging)
         return task.floor, task.initial, task.target
-    from e2e.cbs.text_model import TARGET, UNIFORM
-
     return 0.0, UNIFORM, TARGET
 
 
-def make(params: CbsParams, device: torch.device, seed: int, say: Say) -> Task:
-    """The task; Skip where what it needs is not installed."""
+def make(params: CbsParams, ctx: Context) -> Task:
+    """The task; Skip where what it needs is not installed, or the device has no memory for the model."""
     if params.task == "least_squares":
         from e2e.cbs.least_squares import LeastSquares
 
         return LeastSquares(averaging=params.averaging)
+    model = models.load(params.model) if params.model else SMALL
+    shared = ctx.per_node if ctx.device.type == "cpu" else 1  # ranks of a host share its memory
+    require_memory(params.model, model, ctx.accelerator.memory_free() // shared)
     from e2e.cbs.text import Text
 
-    say("the text is read and cut into tokens")
-    return Text.make(params.model, params.sequence, params.averaging, device, seed)
+    ctx.say("the text is read and cut into tokens")
+    return Text.make(model, params.sequence, params.averaging, ctx.device, ctx.seed)
+
+
+def require_memory(name: str, model: Model, free: int) -> None:
+    """Skip where `free` B do not hold the model's states, with the largest of the shipped models that they hold."""
+    if STATE * parameters(model) <= free:
+        return
+    fits = {parameters(held): each for each in models.names() if STATE * parameters(held := models.load(each)) <= free}
+    near = (
+        f"the largest that fits is model={fits[max(fits)]}" if fits else "none of the shipped ones fits: leave it out"
+    )
+    raise Skip(
+        f"model={name} takes {show_size(STATE * parameters(model))} for weights, gradients, averages and Adam's "
+        f"states, and {show_size(free)} are free for each rank; {near}"
+    )

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from e2e.asked import BETAS, EPSILON
 from e2e.cbs.averaging import share_of
-from e2e.cbs.text_model import LIMIT, RATE, SMALL, TARGET, VOCABULARY
+from e2e.cbs.text_model import LIMIT, RATE, TARGET, VOCABULARY
 from e2e.cbs.trials import Arrays, Pairs
 from e2e.corpus import Tokens
 from e2e.gradient_noise import Norms
 from e2e.network import Network, fill, mean_loss
-from harness import models
 from harness.errors import Skip
 from harness.models import Model
 
@@ -46,15 +45,15 @@ class Text:
     limit: int = LIMIT
 
     @classmethod
-    def make(cls, name: str, sequence: int, averaging: float, device: torch.device, seed: int) -> Text:
-        """The task with the model of that name, or the small one; Skip where no tokenizer is installed."""
+    def make(cls, model: Model, sequence: int, averaging: float, device: torch.device, seed: int) -> Text:
+        """The task with that model, its vocabulary replaced by the text's; Skip where no tokenizer is installed."""
         from e2e import corpus
 
         try:
             parts = corpus.tokens(VOCABULARY)
         except ImportError as error:
             raise Skip(f"the text is cut into tokens by sentencepiece, which is not installed: {error}") from error
-        model = msgspec.structs.replace(models.load(name), vocabulary=VOCABULARY) if name else SMALL
+        model = msgspec.structs.replace(model, vocabulary=VOCABULARY)
         train, held = (torch.from_numpy(windows(part, sequence)).to(device) for part in parts)
         spread = torch.linspace(0, len(held) - 1, min(HELD, len(held))).long()
         task = cls(model, train, held[spread], averaging, seed)

@@ -7,15 +7,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from e2e import corpus
+from e2e.cbs.tasks import require_memory
 from e2e.cbs.text import Text, windows
-from e2e.cbs.text_model import TARGET, UNIFORM, VOCABULARY
+from e2e.cbs.text_model import SMALL, TARGET, UNIFORM, VOCABULARY
 from e2e.cbs.train import Rule, train
 from e2e.cbs.trials import Trial
+from harness import models
 from harness.errors import Skip
 
 CPU = torch.device("cpu")
@@ -32,7 +35,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def task() -> Text:
-    return Text.make("", 64, 0.1, CPU, 1)
+    return Text.make(SMALL, 64, 0.1, CPU, 1)
 
 
 def test_the_text_is_a_megabyte_of_english_with_a_part_held_out() -> None:
@@ -131,17 +134,21 @@ def test_without_a_tokenizer_it_is_skipped_by_name(monkeypatch: pytest.MonkeyPat
     corpus.tokens.cache_clear()
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     with pytest.raises(Skip, match="sentencepiece, which is not installed"):
-        Text.make("", 64, 0.1, CPU, 1)
+        Text.make(SMALL, 64, 0.1, CPU, 1)
 
 
-def test_a_named_model_takes_the_texts_vocabulary(tmp_path: Path) -> None:
-    file = tmp_path / "other.toml"
-    file.write_text(
-        'title = "other"\nsource = "made up"\nlayers = 1\nhidden = 16\nheads = 2\nkv_heads = 1\nhead_dim = 8\n'
-        "ffn = 24\nvocabulary = 99\ncontext = 64\n"
-    )
-    other = Text.make(str(file), 32, 0.1, CPU, 1)
+def test_another_model_takes_the_texts_vocabulary() -> None:
+    model = msgspec.structs.replace(SMALL, hidden=16, heads=1, head_dim=16, layers=1, ffn=24, vocabulary=99)
+    other = Text.make(model, 32, 0.1, CPU, 1)
     assert other.model.vocabulary == VOCABULARY
-    assert other.model.hidden == 16
     assert other.train.shape[1] == 33
     assert other.initial == pytest.approx(UNIFORM, abs=0.1)
+
+
+def test_a_model_without_room_is_refused_with_one_that_fits() -> None:
+    """Before it is built: a rank that is ended for memory takes the launch with it."""
+    with pytest.raises(Skip, match=r"model=llama3-405b takes .* TiB .*the largest that fits is model=tiny"):
+        require_memory("llama3-405b", models.load("llama3-405b"), 100 * 2**30)
+    with pytest.raises(Skip, match="none of the shipped ones fits"):
+        require_memory("tiny", models.load("tiny"), 2**20)
+    require_memory("tiny", models.load("tiny"), 2**30)
