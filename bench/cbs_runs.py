@@ -82,14 +82,14 @@ def gathered(source: str, mapped: Sequence[str]) -> Source:
     if place is None:
         return _of_table(columns(read(source), ALIASES, mapped))
     held = store.read(place)
-    groups = tuple(_of_cells(summary.cells(held.records)))
+    groups = tuple(of_cells(summary.cells(held.records)))
     if not groups:
         raise UsageError(f"{source}: no steps to a target in it: `bench run --only e2e.cbs` measures them")
     origins = {f.origin for cell in summary.cells(held.records) if cell.benchmark == "e2e.cbs" for f in cell.figures}
     return Source(groups, Unit.COUNT, max(origins, key=lambda origin: origin is Origin.MODELLED), tuple(held.problems))
 
 
-def _of_cells(cells: Iterable[summary.Cell]) -> Iterator[Group]:
+def of_cells(cells: Iterable[summary.Cell]) -> Iterator[Group]:
     """One group for each cell of `e2e.cbs`: its tuned runs, the seeds of all launches."""
     for cell in cells:
         found = [

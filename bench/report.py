@@ -44,9 +44,12 @@ def write(
 ) -> list[Path]:  # fmt: skip
     """Report files of the runs in `paths`, written under `folder`. mtbf: mean time between interruptions of the job
     that checkpoints are for, s; without one, definitions say."""
+    from bench.critical_batch import critical_batches
     from bench.expectations import models
     from bench.goodput import goodputs
     from reports.write import write as write_reports
 
     runs = [store.read(path) for path in paths]
-    return write_reports(runs, formats, folder, [(*models(run), *goodputs(run, mtbf)) for run in runs])
+    return write_reports(runs, formats, folder, [
+        (*models(run), *goodputs(run, mtbf), *critical_batches(run)) for run in runs
+    ])  # fmt: skip

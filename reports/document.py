@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.errors import UsageError
 from harness.store import Run
 from harness.units import show_duration
-from reports import appendix, hardware, headline, method, modes, origins, outcomes
+from reports import appendix, hardware, headline, method, modes, origins, outcomes, utilisation
 from reports.chapters import chapters
 from reports.model import Chapter, Document, Fact, Part, Tally
 from reports.subject import Model, Subject
@@ -44,7 +44,7 @@ def _part(subject: Subject) -> Part:
         tally=count,
         heroes=headline.heroes(subject, made),
         headline=headline.table(subject, made),
-        alarms=headline.alarms(made),
+        alarms=tuple(dict.fromkeys((*headline.alarms(made), *utilisation.alarms(subject)))),
         problems=outcomes.problems(subject),
         chapters=_chapters(subject),
     )

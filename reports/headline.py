@@ -19,6 +19,7 @@ from reports.shares import Share, of_peak, of_published
 from reports.subject import Subject, beyond_caches, interval_title
 from reports.text import clean, sentence, spoken
 from reports.titles import family_title, quantity
+from reports.utilisation import of_job
 
 COMPARED = (Unit.SECOND, Unit.BYTE_PER_SECOND, Unit.FLOP_PER_SECOND, Unit.TOKEN_PER_SECOND)
 """Units in which it is plain whether more or less is better; others are in their chapters only."""
@@ -28,6 +29,7 @@ APART = (
     "gemm.rule", "collectives.pairwise", "collectives.overlap", "collectives.nccl_tests", "memory.strided",
     "memory.random", "memory.latency", "memory.numa", "memory.transfer",
 )  # fmt: skip
+JOB = "e2e.mfu"
 PRODUCTS = ("gemm.square", "gemm.shape", "gemm.peak")
 
 
@@ -49,13 +51,14 @@ def rows(subject: Subject) -> list[Best]:
     made = []
     leading = [cell for cell in subject.measured if _leads(cell)]
     for name, cells in grouped(leading, lambda cell: family(cell.benchmark)).items():
-        for (benchmark, dtype, op, cached), those in grouped(cells, _identity).items():
+        for (benchmark, dtype, op, cached, trainer), those in grouped(cells, _identity).items():
             figures, remark = _eligible(subject, those)
             if not figures or figures[0].unit not in COMPARED:
                 continue
             figure = best(figures)
-            share = of_peak(figure, subject.cluster, subject.per_device)
+            share = _of_peak(subject, figure, those)
             title = spoken(op or member(benchmark)) + (", in cache" if cached else "")
+            title += f", {trainer}" if trainer else ""
             title += f", {clean(figure.params['model'])}" if "model" in figure.params else ""
             made.append(Best(name, title, dtype, figure, share, of_published(figure, subject.cluster), remark))
     return made
@@ -66,12 +69,19 @@ def _leads(cell: Cell) -> bool:
     that says nothing by itself (padding's rate, a stride's)."""
     if cell.benchmark == "gemm.transformer":
         return cell.params.get("part") == "layer"
-    return cell.benchmark not in APART
+    return cell.benchmark not in APART and (family(cell.benchmark) != "e2e" or cell.benchmark == JOB)
 
 
-def _identity(cell: Cell) -> tuple[str, str, str, bool]:
-    dtype, op = (clean(cell.params.get(key, "")) for key in ("dtype", "op"))
-    return cell.benchmark, dtype, op, is_cached(cell.params)
+def _identity(cell: Cell) -> tuple[str, str, str, bool, str]:
+    dtype, op, trainer = (clean(cell.params.get(key, "")) for key in ("dtype", "op", "trainer"))
+    return cell.benchmark, dtype, op, is_cached(cell.params), trainer
+
+
+def _of_peak(subject: Subject, figure: Figure, cells: Sequence[Cell]) -> Share:
+    """Of the datasheet's peak; of a training job that is its MFU, a device's whoever shares it."""
+    if figure.benchmark == JOB:
+        return of_job(subject, next(cell for cell in cells if figure in cell.figures)).datasheet
+    return of_peak(figure, subject.cluster, subject.per_device)
 
 
 def _eligible(subject: Subject, cells: Sequence[Cell]) -> tuple[list[Figure], str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from harness.hardware import Cluster, Peak, Reference
 from harness.records import Params
+from harness.statistics import Interval
 from harness.summary import Figure
 from harness.units import Unit
 from reports.numbers import declared, plain
@@ -32,6 +33,7 @@ SHARP = (
     "in-network reduction (such as NVLink SHARP) moves fewer bytes than the busbw formula counts, so an "
     "all-reduce can exceed the rate of its links"
 )
+WRONG = "one of the two, or the comparison, is wrong"
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ class Roof:
 
 @dataclass(frozen=True)
 class Share:
-    """ratio is None where there is nothing to compare with; then `note` is the reason."""
+    """ratio is None where there is nothing to compare with; then `note` is the reason. interval: of the ratio, where
+    it has been asked for."""
 
     ratio: float | None
     note: str
     alarm: str = ""
+    interval: Interval | None = None
 
 
 def cite(cluster: Cluster, source: str) -> str:
@@ -91,9 +95,7 @@ def peak_of(figure: Figure, cluster: Cluster) -> Roof | str:
     """The declared peak that bounds a figure, or the reason why there is none."""
     device = clean(cluster.device.name)
     if figure.name == "flops":
-        dtype = str(figure.params.get("dtype", ""))
-        peak = cluster.device.peaks.get(dtype) or cluster.device.peaks.get(dtype.split("_")[0])
-        return _roof(cluster, peak) or f"no dense {SHORT.get(dtype, clean(dtype))} peak known for {device}"
+        return compute_roof(cluster, str(figure.params.get("dtype", "")))
     if figure.name == "bandwidth" and figure.benchmark in ON_DEVICE:
         return _roof(cluster, cluster.device.bandwidth) or f"no peak memory bandwidth known for {device}"
     if figure.name == "busbw":
@@ -102,6 +104,13 @@ def peak_of(figure: Figure, cluster: Cluster) -> Roof | str:
             operation = str(figure.params.get("operation", ""))
         return rail_roof(cluster) if _on_rail(figure.params) else links_roof(cluster, operation, ranks)
     return f"no peak is defined for {clean(figure.name)} of {clean(figure.benchmark)}"
+
+
+def compute_roof(cluster: Cluster, dtype: str) -> Roof | str:
+    """The declared dense peak of a device for that data type, or the reason why there is none."""
+    peak = cluster.device.peaks.get(dtype) or cluster.device.peaks.get(dtype.split("_")[0])
+    unknown = f"no dense {SHORT.get(dtype, clean(dtype))} peak known for {clean(cluster.device.name)}"
+    return _roof(cluster, peak) or unknown
 
 
 def links_roof(cluster: Cluster, operation: str, ranks: int) -> Roof | str:
@@ -163,14 +172,19 @@ def _roof(cluster: Cluster, peak: Peak | None) -> Roof | None:
     return Roof(peak.value, peak.unit, clean(peak.basis), cite(cluster, peak.source) + others)
 
 
+def above(numerator: str, denominator: str, why: str) -> str:
+    """What is said of a share above 100 %: both sides with their sources, and what may explain it."""
+    return f"above 100 %: {numerator} over {denominator}: {why}."
+
+
 def _against(figure: Figure, roof: Roof) -> Share:
     ratio = figure.interval.value / roof.value
     if ratio <= 1:
         return Share(ratio, roof.text)
     operation = figure.benchmark.rpartition(".")[2]
-    why = SHARP if operation == "all_reduce" else "one of the two, or the comparison, is wrong"
+    why = SHARP if operation == "all_reduce" else WRONG
     numerator = f"{plain(figure.interval.value, figure.unit)} ({figure.origin.value} here, {clean(figure.label)})"
-    return Share(ratio, roof.text, f"above 100 %: {numerator} over {roof.text}: {why}.")
+    return Share(ratio, roof.text, above(numerator, roof.text, why))
 
 
 def _differs(reference: Reference, figure: Figure) -> str:

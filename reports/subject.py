@@ -12,6 +12,7 @@ from harness.records import Origin, Provenance
 from harness.store import Run
 from harness.summary import Cell, Figure, cells
 from harness.units import parse_size, show_size
+from reports.critical_batch_model import CriticalBatchModel
 from reports.curve_model import CurveModel
 from reports.goodput_model import GoodputModel
 from reports.numbers import plus_minus, shown
@@ -19,7 +20,7 @@ from reports.reading import measured, origin_words, origins, size_of
 from reports.text import anchor
 from reports.titles import order
 
-Model = CurveModel | GoodputModel
+Model = CurveModel | GoodputModel | CriticalBatchModel
 """What `bench` hands in with a run."""
 
 CACHES = 4  # a figure is memory's where the working set is at least this many last-level caches (METHOD 12)

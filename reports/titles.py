@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from reports.text import clean, spoken
 
-FAMILIES = {"collectives": "Collectives", "gemm": "Matrix multiplication", "memory": "Memory bandwidth"}
+FAMILIES = {
+    "collectives": "Collectives", "e2e": "End-to-end training", "gemm": "Matrix multiplication",
+    "memory": "Memory bandwidth",
+}  # fmt: skip
 QUANTITIES = {"busbw": "bus bandwidth", "algbw": "algorithm bandwidth", "flops": "rate", "bandwidth": "bandwidth",
-              "traffic": "traffic", "time": "time", "gain": "gain", "tokens": "tokens"}  # fmt: skip
+              "traffic": "traffic", "time": "time", "gain": "gain", "tokens": "tokens",
+              "hardware_flops": "rate with recomputation"}  # fmt: skip
 
 
 OPERATIONS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all", "send_recv", "reduce",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness.summary import Cell
-from reports.chapters import checkpoint, collectives, gemm, generic, memory, offload
+from reports.chapters import checkpoint, collectives, e2e, gemm, generic, memory, offload
 from reports.model import Chapter
 from reports.reading import family, grouped
 from reports.subject import Subject
@@ -13,6 +13,7 @@ from reports.subject import Subject
 WRITERS: dict[str, Callable[[Subject, Sequence[Cell]], Chapter]] = {
     "checkpoint": checkpoint.chapter,
     "collectives": collectives.chapter,
+    "e2e": e2e.chapter,
     "gemm": gemm.chapter,
     "memory": memory.chapter,
     "offload": offload.chapter,
