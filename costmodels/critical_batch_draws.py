@@ -4,7 +4,9 @@ Two things move the mean of a batch size. Its seeds differ, which their own scat
 Hinkley, Bootstrap Methods, 1997, 3.2 and 6.2), and shrinks with more seeds. And all its runs may lie off the curve,
 because of a learning rate that suits it less or since the form is not exact: what the means scatter beyond their
 seeds. Where there is one seed for each batch, only the second is seen, and holds both. How large each is, is known
-only as well as the values that tell it: it is drawn as well (Student's argument).
+only as well as the values that tell it: both are drawn as well, and the second is what is left of the means' scatter
+after the first, so that it may be there in some draws though the runs show none (fiducial intervals of variance
+components: Tsui & Weerahandi, JASA 84, 1989).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodels.critical_batch_curve import Curves, solve
 from costmodels.critical_batch_points import Array
@@ -29,39 +32,48 @@ def drawn(found: Robust, rng: np.random.Generator) -> Curves:
     data = found.data
     seeds = data.sums(found.counts)
     off = data.sums(found.counts * found.off) / seeds
-    apart, known = _within(found)
-    within = float((apart**2).mean()) if known else 0.0
     free = int((data.sums((~data.censored).astype(float)) > 0).sum()) - 2
-    between = max(float((seeds * off**2).sum()) / free - within, 0.0) / float(seeds.mean())
-    shared = between / np.minimum(seeds, 1.0)  # what a censored run tells is less than a run
-    shocks = np.sqrt(shared * free / rng.chisquare(free, (DRAWS, 1))) * _shocks(rng, _unit(off), (DRAWS, len(off)))
+    total = float((seeds * off**2).sum()) / rng.chisquare(free, (DRAWS, 1))  # variance of a run, by the means
+    apart, group, known = _within(found)
+    shocks = np.zeros((DRAWS, len(seeds)))
     if known:
-        shocks += _means(rng, apart, seeds) * np.sqrt(known / rng.chisquare(known, (DRAWS, 1)))
-    weights = 1 / (shared + within / seeds + LEAST_NOISE**2)
-    return solve(data.sizes, found.curve.logs(data.sizes) + np.clip(shocks, -WILD, WILD), weights)
+        variance = _variances(apart, group, len(seeds))
+        unsure = known / rng.chisquare(known, (DRAWS, 1))
+        total = total - float(variance.mean()) * unsure
+        shocks = np.sqrt(variance * unsure) * _means(rng, apart / np.sqrt(variance[group]), seeds)
+    shared = np.maximum(total, 0.0) / float(seeds.mean()) / np.minimum(seeds, 1.0)  # a censored run tells less
+    shocks = shocks + np.sqrt(shared) * _shocks(rng, _unit(off), (DRAWS, len(off)))
+    return solve(data.sizes, found.curve.logs(data.sizes) + np.clip(shocks, -WILD, WILD), seeds)
 
 
-def _within(found: Robust) -> tuple[Array, int]:
+def _within(found: Robust) -> tuple[Array, NDArray[np.intp], int]:
     """How far runs that reached the target lie from the mean of their batch size, made as large as the scatter of
-    single runs, and the degrees of freedom; none where no batch size has two."""
+    single runs; the index of their size; and the degrees of freedom, 0 where no batch size has two."""
     data = found.data
     seen = ~data.censored
     count = data.sums(seen.astype(float))
     mean = data.sums(np.where(seen, found.off, 0.0)) / np.maximum(count, 1)
     used = seen & (count[data.group] > 1)
     size = count[data.group][used]
-    apart: Array = (found.off - mean[data.group])[used] * np.sqrt(size / (size - 1))
-    return apart, int(np.maximum(count - 1, 0).sum())
+    apart = (found.off - mean[data.group])[used] * np.sqrt(size / (size - 1))
+    return apart, data.group[used], int(np.maximum(count - 1, 0).sum())
+
+
+def _variances(apart: Array, group: NDArray[np.intp], sizes: int) -> Array:
+    """(J,): of a single run of each batch size, its own where it has enough runs to tell it, else that of all."""
+    count = np.bincount(group, minlength=sizes)
+    own = np.bincount(group, weights=apart**2, minlength=sizes) / np.maximum(count, 1)
+    variances: Array = np.where(count >= ENOUGH, own, float((apart**2).mean()))
+    return np.maximum(variances, LEAST_NOISE**2)
 
 
 def _means(rng: np.random.Generator, apart: Array, seeds: Array) -> Array:
-    """(DRAWS, J): means of as many single runs as each batch size has seeds."""
+    """(DRAWS, J): means of as many single runs, of variance 1, as each batch size has seeds."""
     drawn = np.empty((DRAWS, len(seeds)))
-    scale = math.sqrt(float((apart**2).mean()))
     for at, count in enumerate(seeds):
         whole = max(1, round(count))
         unit = rng.standard_normal(DRAWS) if whole >= MANY else _shocks(rng, _unit(apart), (DRAWS, whole)).sum(axis=1)
-        drawn[:, at] = scale * unit / math.sqrt(count if whole >= MANY else whole * count)
+        drawn[:, at] = unit / math.sqrt(count if whole >= MANY else whole * count)
     return drawn
 
 
