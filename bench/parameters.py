@@ -124,9 +124,11 @@ def fields(params: type[Struct]) -> tuple[str, ...]:
 
 
 def fewest_ranks(benchmark: Benchmark) -> int:
-    """What its parameter `ranks` takes at least; 0 where it has none, and runs on all ranks or on each."""
-    known = types(benchmark) if "ranks" in fields(benchmark.params) else {}
-    return getattr(known.get("ranks"), "ge", 0) or 0
+    """What its parameter `ranks` takes at least, 2 where it does not say; 0 where it has none, and runs on all ranks
+    or on each."""
+    if "ranks" not in fields(benchmark.params):
+        return 0
+    return getattr(types(benchmark)["ranks"], "ge", None) or 2
 
 
 def types(benchmark: Benchmark) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from bench.output import clean, label
 from harness.records import Failed, Incomplete, Ok, Record, Skipped, cell_name
-from harness.statistics import Interval, median_interval
+from harness.statistics import summarise
 from harness.store import Planned
 from harness.units import show, show_duration
 
@@ -73,7 +73,7 @@ def told(record: Record, rate: str) -> str:
     measurement = next((m for m in record.measurements if m.samples and not m.metric.startswith("trial")), None)
     if measurement is None:
         return "no samples"
-    known: Interval = median_interval(measurement.samples)
+    known = summarise([measurement.samples], measurement.statistic).interval
     for each in (each for each in measurement.rates if each.name == rate):
         return f"{show(known.over(each.amount).value, each.unit)} {rate} ±{known.width:.1%}"
     return f"{show(known.value, measurement.unit)} ±{known.width:.1%}"

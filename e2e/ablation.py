@@ -97,7 +97,8 @@ def _times(turns: Turns, origin: Origin) -> list[Measurement]:
     from harness.statistics import ratio_interval
 
     width = ratio_interval(turns.base, turns.other).width
-    evidence = Evidence(width=width, stopped=f"{len(turns.base)} turns, {turns.stopped}", flags=turns.notes)
+    stopped = f"{len(turns.base)} turns, {turns.stopped}, at ±{width:.1%}"
+    evidence = Evidence(stopped=stopped, flags=turns.notes)
     ratios = tuple(base / other for base, other in zip(turns.base, turns.other, strict=True))
     held = [Measurement("ratio", Unit.RATIO, Better.HIGHER, ratios, origin, evidence=evidence)]
     for which, samples in (("without", turns.base), ("with", turns.other)):

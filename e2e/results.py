@@ -41,10 +41,11 @@ def rates(asked: Asked, ranks: int) -> tuple[Rate, ...]:
 
 
 def _time(told: Told, asked: Asked, ranks: int, origin: Origin, flags: tuple[str, ...]) -> Measurement:
-    """Total time over steps: a job pays for its slow ones too, so their mean counts, not their median."""
+    """Total time over steps: a job pays for its slow ones too, so their mean counts, not their median. Without a width:
+    rank 0 alone holds it, and a visit for a narrower one would be another job."""
+    stopped = told.stopped if told.width is None else f"{told.stopped}, at ±{told.width:.1%}"
     evidence = Evidence(
-        warmup=told.warmup, settled=told.settled, width=told.width, stopped=told.stopped, rank_medians=told.busy,
-        flags=flags,
+        warmup=told.warmup, settled=told.settled, stopped=stopped, rank_medians=told.busy, flags=flags
     )  # fmt: skip
     return Measurement(
         "time.streaming", Unit.SECOND, Better.LOWER, told.steps, origin, Cadence.STREAMING, rates(asked, ranks),

@@ -58,7 +58,7 @@ class TorchTrainer:
             self.network = self._network()
         self.model = self._placed(data)
         self.optimizer = Optimizers(asked, self.network, data if self._sharded else None)
-        self._norms: Norms | None = None
+        self.norms: Norms | None = None
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -103,11 +103,11 @@ class TorchTrainer:
                 with phase("backward"):
                     loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-            if self._norms is not None and index == 0:
-                self._norms.observe_small(self.parameters, 1 / len(micros))
+            if self.norms is not None and index == 0:
+                self.norms.observe_small(self.parameters, 1 / len(micros))
         with phase("optimizer"):
-            if self._norms is not None:
-                self._norms.observe_big(self.parameters)
+            if self.norms is not None:
+                self.norms.observe_big(self.parameters)
             self.update()
         return total
 
@@ -118,8 +118,8 @@ class TorchTrainer:
             apart = not self._sharded and self.data_ranks > 1  # DDP: each rank's own, before they are exchanged
             small = self.asked.micro * (1 if apart else self.data_ranks)
             group = self.mesh["data"].get_group() if apart else None
-            self._norms = Norms(small, self.asked.batch, ranks=group)
-        return self._norms
+            self.norms = Norms(small, self.asked.batch, ranks=group)
+        return self.norms
 
     def update(self) -> None:
         """Clip, step, forget the gradients."""
@@ -139,7 +139,7 @@ class TorchTrainer:
         if isinstance(self.model, nn.parallel.DistributedDataParallel):
             return nullcontext() if last else self.model.no_sync()
         if self._sharded and self.accumulate > 1:
-            watched = self._norms is not None  # then the first micro-batch's gradient is exchanged too
+            watched = self.norms is not None  # then the first micro-batch's gradient is exchanged too
             self.network.set_requires_gradient_sync(last or watched)  # type: ignore[operator]
         return nullcontext()
 
