@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LIMIT, START = 20.0, 240.0  # a job may take that many times its seconds, and START beyond; s
 EACH = 60.0  # s that a seed's round may take over all methods
+PATIENCE = 2.0  # times the least that the turns spend on a declared link
 OUTER = 13  # flat float32 vectors that the three outer steps hold at once: 3, 4 and 6
 Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
@@ -90,7 +91,7 @@ def local_steps(ctx: Context, params: LocalParams) -> Sequence[Measurement]:
         raise Skip(f"{world} ranks are asked for, and this launch has {ctx.ranks.world}")
     job = job_of(ctx, params)
     fits(ctx, job)
-    limit = LIMIT * params.seconds + START + EACH * params.rounds * params.seeds
+    limit = LIMIT * params.seconds + START + EACH * params.rounds * params.seeds + PATIENCE * on_the_link(job)
     said = f"ddp, diloco, co2 and noloco in turns, {world} ranks, {params.model}"
     told = launched(ctx, "e2e.local.job:compare", job, Told, limit, said, world)
     settle(ctx, wrong=wrong(told) if told else "")
@@ -115,6 +116,16 @@ def job_of(ctx: Context, params: LocalParams) -> Job:
         params.asked(params.ranks, drawn[0]), ctx.accelerator.name, params.local_steps, params.bandwidth,
         params.seconds, params.rounds, tuple(drawn[1:]),
     )  # fmt: skip
+
+
+def on_the_link(job: Job) -> float:
+    """s that the fewest turns wait for a declared link, 0 where it is as it is: two rounds of each method a turn, and
+    one turn first. A rank sends at most twice the weights in an all-reduce, and NoLoCo two vectors of them."""
+    from e2e.local.told import LEAST
+
+    whole = 2 * 4 * parameters(job.asked.model)
+    exchanges = job.local_steps + 3  # of a round of all methods
+    return 2 * (LEAST + 1) * exchanges * whole / job.bandwidth if job.bandwidth else 0.0
 
 
 def fits(ctx: Context, job: Job) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from e2e.job import TIMEOUT
 from e2e.local.courses import Course
-from e2e.local.told import METHODS, SYNCHRONOUS, Job, Told
+from e2e.local.told import LEAST, METHODS, SYNCHRONOUS, Job, Told
 from e2e.local.wire import Wire
 from harness.child import Place
 from harness.statistics import ratio_interval
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.accelerator import Accelerator
     from harness.ranks import Ranks
 
-LEAST, MOST = 6, 400  # turns
+MOST = 400  # turns
 WIDTH = 0.02  # half width of a ratio's interval that ends the turns, where all have reached it
 
 
@@ -44,14 +44,14 @@ def compare(place: Place) -> Told:
 
 def measured(job: Job, accelerator: Accelerator, ranks: Ranks, device: torch.device) -> Told:
     """Both parts, on every rank of a world that torch.distributed has begun in."""
-    speed = _Turns(job, accelerator, ranks, device).take()
+    speed = Turns(job, accelerator, ranks, device).take()
     gc.collect()
     accelerator.release()
-    losses, spread = _losses(job, ranks, device)
+    losses, spread = trained(job, ranks, device)
     return msgspec.structs.replace(speed, losses=losses, spread=spread)
 
 
-class _Turns:
+class Turns:
     """Rounds of all methods in turns. Each first takes a round that is not timed: caches are its own again, and the
     overlapped method has a transfer on its way, as in the middle of a long job. What is on its way at the end of its
     turn arrives before the next method's begins, and is used in its own next turn."""
@@ -113,7 +113,7 @@ class _Turns:
         return "turn cap" if done >= MOST else ""
 
 
-def _losses(
+def trained(
     job: Job, ranks: Ranks, device: torch.device
 ) -> tuple[dict[str, tuple[float | None, ...]], dict[str, float | None]]:  # fmt: skip
     """(held-out losses by method, one a seed; spread by method, of the last seed). The link is as it is: how fast

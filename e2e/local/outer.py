@@ -140,7 +140,8 @@ class NoLoCo:
 
     What had to be decided. The sign of d: as printed (weights less slow weights) the equations climb; the authors' code
     descends, as here. gamma: beta, as in the authors' code. Both vectors are sent, as in the paper; with gamma equal to
-    beta the weights alone would do. A rank without a partner steps by its own gradient and sends nothing.
+    beta the weights alone would do. A rank without a partner steps by its own gradient and sends nothing. The paper's
+    random routing between stages of pipelines is left out: here is no pipeline.
     """
 
     def __init__(

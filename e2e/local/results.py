@@ -35,7 +35,7 @@ def measurements(told: Told, job: Job, ranks: int, origin: Origin) -> list[Measu
         held.append(_time(told.times[name], told, tokens, ranks, own, origin, flags))
         if name != SYNCHRONOUS:
             held.append(_speedup(told, name, own, origin, flags))
-        held.append(_sent(told.sent[name] / (tokens / ranks), own, origin, ranks))
+        held.append(_sent(told, name, tokens / ranks, own, origin))
         if name in told.waited:
             held.append(_plain("wait", Unit.SECOND, told.waited[name], own, origin, (
                 "of a round's time, on the rank that waited longest for an exchange; DDP's waiting is inside backward",
@@ -83,10 +83,10 @@ def _speedup(told: Told, name: str, own: Params, origin: Origin, flags: tuple[st
     return Measurement("speedup", Unit.RATIO, Better.HIGHER, ratios, origin, params=own, evidence=evidence)
 
 
-def _sent(each: float, own: Params, origin: Origin, ranks: int) -> Measurement:
-    flag = f"payload that a rank sends for each token it trains on, mean over {ranks} ranks: counted as it is handed "
-    flag += "over, an all-reduce of S as 2(n-1)/n S; headers are not in it"
-    return _plain("sent", Unit.BYTE, (each,), own, origin, (flag,))
+def _sent(told: Told, name: str, tokens: float, own: Params, origin: Origin) -> Measurement:
+    flag = f"payload that a rank sends for each token it trains on, mean over ranks, {told.parameters} weights of 4 B: "
+    flag += "counted as it is handed over, an all-reduce of S as 2(n-1)/n S; headers are not in it"
+    return _plain("sent", Unit.BYTE, (told.sent[name] / tokens,), own, origin, (flag,))
 
 
 def _loss(told: Told, job: Job, name: str, tokens: float, own: Params, origin: Origin) -> list[Measurement]:

@@ -13,6 +13,8 @@ METHODS: tuple[Method, ...] = (SYNCHRONOUS, "diloco", "co2", "noloco")
 TOGETHER: tuple[Method, ...] = (SYNCHRONOUS, "diloco", "co2")
 """After an outer step all ranks hold the same weights; NoLoCo's stay apart."""
 
+LEAST = 6  # turns
+
 
 class Job(Struct, frozen=True):
     """asked: the model and the batch, which all methods share. local_steps: of a round, on one rank, between two outer

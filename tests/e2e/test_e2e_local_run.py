@@ -7,14 +7,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench import catalog, parameters
+from e2e.local import LocalParams, fits, job_of, on_the_link
 from e2e.local.results import measurements, wrong
 from e2e.local.told import METHODS, Job, Told
 from harness import store
-from harness.errors import UsageError
+from harness.errors import Skip, UsageError
 from harness.records import Measurement, Ok, Origin, Record, Skipped
 from harness.summary import cells
 
@@ -148,7 +150,7 @@ def told(**other: object) -> tuple[Told, Job]:
     same = dict.fromkeys(METHODS, (1.0, 2.0))
     losses: dict[str, tuple[float | None, ...]] = dict.fromkeys(METHODS, (2.0, 3.0))
     held = {"losses": losses, "spread": dict.fromkeys(METHODS, 0.0), "sent": dict.fromkeys(METHODS, 8.0), **other}
-    params = catalog.benchmarks()["e2e.local_steps"].params()
+    params = LocalParams()
     job = Job(params.asked(3, 1), "cpu", H, 0.0, 1.0, 2, (1, 2))
     return Told(parameters=1, stopped="turns", times=same, waited={}, **held), job
 
@@ -176,3 +178,36 @@ def test_an_odd_rank_is_said() -> None:
         one.evidence.flags for one in measurements(*told(), 3, Origin.MEASURED) if one.metric == "time.streaming"
     }
     assert any("one sits out" in flag for flag in flags)
+
+
+def place(backend: str = "gloo", free: int = 1 << 30, launch: int = 0) -> SimpleNamespace:
+    """A context as far as what comes before any process looks at it."""
+    device = SimpleNamespace(name="cpu", backend=lambda: backend, memory_free=lambda: free)
+    return SimpleNamespace(accelerator=device, per_node=2, seed=1, launch=launch)
+
+
+def test_a_bandwidth_is_declared_only_where_waiting_is_the_hosts() -> None:
+    """NCCL's transfers are waited for by the device: a host that sleeps would slow nothing down, or the wrong thing."""
+    with pytest.raises(Skip, match="shape the link itself"):
+        job_of(place("nccl"), LocalParams(bandwidth=1e6))
+    assert job_of(place("nccl"), LocalParams()).bandwidth == 0
+
+
+def test_each_launch_draws_seeds_of_its_own() -> None:
+    """Launches that trained on the same data would look like certainty."""
+    first, second = (job_of(place(launch=at), LocalParams(seeds=3)) for at in (0, 1))
+    assert len({*first.seeds, *second.seeds, first.asked.seed, second.asked.seed}) == 8
+
+
+def test_a_model_without_room_is_skipped_before_it_starts() -> None:
+    job = job_of(place(), LocalParams())
+    fits(place(free=1 << 40), job)
+    with pytest.raises(Skip, match="free: take fewer layers or a smaller model"):
+        fits(place(free=1 << 20), job)
+
+
+def test_a_slow_link_is_given_the_time_that_it_takes() -> None:
+    """Else a job on a very slow link would be ended for being as slow as it was asked to be."""
+    assert on_the_link(job_of(place(), LocalParams())) == 0
+    slow, slower = (on_the_link(job_of(place(), LocalParams(bandwidth=rate))) for rate in (2e6, 1e6))
+    assert slower == 2 * slow > 0
