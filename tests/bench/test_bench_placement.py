@@ -14,6 +14,16 @@ MANY = World(nodes=16, ranks_per_node=8, threads=1)
 ONE = World(nodes=1, ranks_per_node=8, threads=1)
 
 
+def test_what_one_rank_can_do_is_doubled_from_one() -> None:
+    def ranks(word: str, world: World, least: int) -> list[int]:
+        return [one["ranks"][0] for one in placement.grids({"ranks": [word]}, world, least)]
+
+    assert ranks("doubling", World(3, 4, 1), 1) == [1, 2, 4, 8, 12]
+    assert ranks("doubling", World(1, 1, 1), 1) == ranks("all", World(1, 1, 1), 1) == [1]
+    assert ranks("1", ONE, 1) == [1]
+    assert ranks("all", World(1, 1, 1), 2) == []
+
+
 def asked(world: World, **grid: object) -> list[tuple[object, ...]]:
     return [
         (one["placement"][0], one["ranks"][0], one["groups"][0])

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from harness.statistics import (
     Interval,
     launch_interval,
+    mean_interval,
     median_interval,
     median_ranks,
     ratio_interval,
@@ -251,3 +252,48 @@ class TestSettled:
 
     def test_one_outlier_does_not_unsettle(self) -> None:
         assert settled([1.0, 1.0, 1.0], [1.0, 50.0, 1.0])
+
+
+def correlated(rng: Generator, n: int) -> Array:
+    """Steps of which what spoils one spoils the next: half of each deviation stays."""
+    deviation, found = 0.0, []
+    for shock in rng.normal(0, 0.05, n + 50):
+        deviation = deviation / 2 + shock
+        found.append(1 + deviation)
+    return np.array(found[50:])
+
+
+@pytest.mark.parametrize(
+    ("draw", "mean", "n", "least"),
+    [
+        (lambda rng, n: rng.lognormal(0, 0.1, n), math.exp(0.005), 10, LEAST),
+        (lambda rng, n: rng.lognormal(0, 0.1, n), math.exp(0.005), 200, LEAST),
+        (correlated, 1.0, 200, LEAST),
+        (correlated, 1.0, 40, 0.90),  # stretches of four steps still lean on their neighbours
+    ],
+    ids=["10 steps", "200 steps", "200 steps that lean", "40 steps that lean"],
+)
+def test_the_interval_of_a_mean_covers_it_also_where_steps_lean_on_each_other(
+    draw: Draw, mean: float, n: int, least: float
+) -> None:
+    rng = np.random.default_rng(7)
+    hits = sum(known.low <= mean <= known.high for known in (mean_interval([draw(rng, n)]) for _ in range(TRIALS)))
+    assert hits / TRIALS >= least
+
+
+def test_the_interval_of_a_mean_covers_what_differs_between_launches() -> None:
+    rng = np.random.default_rng(8)
+    hits = 0
+    for _ in range(TRIALS):
+        launches = [factor * rng.lognormal(0, 0.02, 30) for factor in rng.lognormal(0, 0.1, 3)]
+        known = mean_interval(launches)
+        hits += known.low <= math.exp(0.0002) <= known.high
+    assert hits / TRIALS >= LEAST
+
+
+@given(st.lists(times, min_size=1, max_size=4))
+def test_a_mean_is_that_of_launch_means_within_a_positive_interval(launches: list[list[float]]) -> None:
+    known = mean_interval(launches)
+    assert known.value == pytest.approx(np.mean([np.mean(samples) for samples in launches]))
+    assert 0 < known.low <= known.value <= known.high
+    assert summarise(launches, "mean").interval == known
