@@ -64,6 +64,10 @@ class Norms:
         """The same of the whole step's gradients."""
         self._big.append(squared_norm(parameters) / scale**2)
 
+    def observe_norm(self, norm: Tensor) -> None:
+        """The norm of the whole step's gradients, where clipping has it already."""
+        self._big.append(norm.detach() ** 2)
+
     def pairs(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Squared norms of all observed steps, (small, big). Waits for the device."""
         if len(self._small) != len(self._big):

@@ -60,7 +60,8 @@ class PipelineTrainer(TorchTrainer):
             self.update()
         return torch.stack(losses).detach().mean() if losses else torch.zeros((), device=self.device)
 
-    def update(self) -> None:
-        clip(self.network.parameters(), self._group)
+    def update(self) -> Tensor:
+        norm = clip(self.network.parameters(), self._group)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        return norm

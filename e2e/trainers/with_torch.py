@@ -106,9 +106,9 @@ class TorchTrainer:
             if self.norms is not None and index == 0:
                 self.norms.observe_small(self.parameters, 1 / len(micros))
         with phase("optimizer"):
+            norm = self.update()
             if self.norms is not None:
-                self.norms.observe_big(self.parameters)
-            self.update()
+                self.norms.observe_norm(norm)
         return total
 
     def watch(self) -> Norms | None:
@@ -121,11 +121,12 @@ class TorchTrainer:
             self.norms = Norms(small, self.asked.batch, ranks=group)
         return self.norms
 
-    def update(self) -> None:
-        """Clip, step, forget the gradients."""
-        clip(self.network.parameters())
+    def update(self) -> Tensor:
+        """Clip, step, forget the gradients; their norm before they were clipped."""
+        norm = clip(self.network.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad()
+        return norm
 
     def _autocast(self) -> AbstractContextManager[object]:
         """Products in the data type asked for, where FSDP2's policy does not see to it."""
