@@ -20,7 +20,8 @@ SKIP, WRONG = "skip ", "wrong "
 
 def launched(ctx: Context, entry: str, spec: Struct, kind: type[T], limit: float, what: str, world: int) -> T | None:
     """Run `entry` on the devices of the launch's first `world` ranks; what rank 0's process returned, on rank 0, whose
-    record counts. RuntimeError, on every rank, with the reason of the first that failed; Skip on a simulated cluster."""
+    record counts. RuntimeError, on every rank, with the reason of the first that failed; Skip where all is simulated.
+    """
     if ctx.scratch is None:
         raise Skip("a simulated cluster trains nothing: `bench predict` gives the modelled time of a step")
     ctx.accelerator.release()
