@@ -23,7 +23,7 @@ def launched(ctx: Context, entry: str, spec: Struct, kind: type[T], limit: float
     record counts. RuntimeError, on every rank, with the reason of the first that failed; Skip where all is simulated.
     """
     if ctx.scratch is None:
-        raise Skip("a simulated cluster trains nothing: `bench predict` gives the modelled time of a step")
+        raise Skip("a simulated cluster trains nothing: a job runs for real, or not at all")
     ctx.accelerator.release()
     folder = ctx.scratch / f"job-{ctx.ranks.rank}"
     try:
