@@ -32,7 +32,7 @@ RULES = (
     Fact(
         "Value and interval",
         "The median, with its distribution-free 95 % interval. Rates are bytes or operations over the median time, "
-        "never a mean of rates.",
+        "never a mean of rates. A training job's step is the mean, so that its rate is all tokens over all the time.",
     ),
     Fact(
         "Correctness",

@@ -84,6 +84,7 @@ COMMANDS = {
     "bench doctor": "bench doctor",
     "bench report": "bench report RUN --format md --out written",
     "bench fit alphabeta": f"bench fit alphabeta {ROOT}/tests/fixtures/nccl_tests/two_runs.txt",
+    "bench fit cbs": f"bench fit cbs {ROOT}/tests/fixtures/critical_batch.csv",
     "bench clusters show": "bench clusters show h100",
     "bench clusters validate": "bench clusters validate example.toml",
     "bench clusters probe": "bench clusters probe",
