@@ -117,7 +117,7 @@ def _placed(cell: Cell) -> tuple[float, int] | None:
 
 def _system(params: Params) -> str:
     """What jobs of one system share, in words: all that is not the batch, or how it is cut up."""
-    held = {key: value for key, value in params.items() if key not in (*FREE, "model", "sequence")}
+    held = {key: value for key, value in params.items() if key not in (*FREE, "model", "layers", "sequence")}
     said = [str(held.pop(key)) for key in ("trainer", "dtype") if key in held]
     usual = (0, 1, False, "none", "default", "adamw")
     return ", ".join(said + [f"{key} {value}" for key, value in held.items() if value not in usual])

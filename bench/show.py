@@ -55,12 +55,22 @@ def _text(run: Run, cells: Sequence[Cell]) -> str:
     rows = [_row(*each) for cell in cells for each in _measured(cell) if each[0].name != "trial"]
     if rows:
         lines.append(table(HEAD, rows, right=[2, 3, 4, 5, 6, 7]))
+    lines += _training(run, cells)
     lines += [_reason(cell) for cell in cells if not isinstance(cell.outcome, Ok)]
     lines += [f"problem: {problem}" for problem in run.problems]
     missing = len(run.info.cells) * run.info.launches - len(run.finished)
     if missing:
         lines.append(f"{missing} cells are not measured; continue with `bench run --resume {run.path}`")
     return "\n".join(lines)
+
+
+def _training(run: Run, cells: Sequence[Cell]) -> list[str]:
+    """What follows from training jobs, where there are some; to say it takes more than listing numbers does."""
+    if not any(cell.benchmark.startswith("e2e.") for cell in cells):
+        return []
+    from bench.training_text import lines
+
+    return lines(run)
 
 
 def _reason(cell: Cell) -> str:
@@ -103,7 +113,7 @@ def headline(run: Run) -> str:
     best = rows(Subject(run, "headline"))
     if not best:
         found = "no rate to lead with; see the numbers" if run.records else "nothing was measured; see"
-        return f"{found} with `bench show {run.path}`"
+        return "\n".join([f"{found} with `bench show {run.path}`", *_training(run, summary.cells(run.records))])
     lines = [
         [
             row.figure.benchmark, _kind(row.figure.params),
@@ -117,7 +127,8 @@ def headline(run: Run) -> str:
         for row in best
     ]  # fmt: skip
     across = all(row.figure.summary.across_launches for row in best)
-    return table(
+    ranked = table(
         ["benchmark", "kind", "rate", "95 % interval" if across else "95 % within-run interval", "at", "cadence",
          "of peak", "origin"], lines, right=[2, 3, 6],
     )  # fmt: skip
+    return "\n".join([ranked, *_training(run, summary.cells(run.records))])

@@ -30,6 +30,7 @@ APART = (
     "memory.random", "memory.latency", "memory.numa", "memory.transfer",
 )  # fmt: skip
 JOB = "e2e.mfu"
+HEROES = 4
 PRODUCTS = ("gemm.square", "gemm.shape", "gemm.peak")
 
 
@@ -143,19 +144,20 @@ def _share(share: Share, notes: Notes) -> Text:
 
 
 def heroes(subject: Subject, made: Sequence[Best]) -> tuple[Hero, ...]:
-    """Up to four numbers for the first page: all-reduce rate, GEMM peak, memory, shortest all-reduce."""
+    """Up to four numbers for the first page: all-reduce rate, GEMM peak, memory, training, shortest all-reduce."""
     chosen: list[Hero] = []
     wanted: list[tuple[str, Callable[[Best], bool]]] = [
         ("All-reduce bus bandwidth", lambda row: row.figure.benchmark == "collectives.all_reduce"),
         ("Matrix multiplication", lambda row: row.figure.benchmark in PRODUCTS and not is_cached(row.figure.params)),
         ("Memory bandwidth", lambda row: row.figure.benchmark == "memory.stream"),
+        ("Training, FLOP of the model", lambda row: row.figure.benchmark == JOB),
     ]
     for label, fits in wanted:
         found = [row for row in made if fits(row)]
         if found:
             chosen.append(_hero(label, max(found, key=lambda row: row.figure.interval.value)))
     shortest = _latency(subject)
-    return (*chosen, shortest) if shortest else tuple(chosen)
+    return (*chosen, shortest)[:HEROES] if shortest else tuple(chosen)
 
 
 def _hero(label: str, row: Best) -> Hero:

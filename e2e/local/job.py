@@ -86,12 +86,12 @@ class Turns:
         )  # fmt: skip
 
     def _timed(self, course: Course) -> tuple[float, float, float]:
-        """s of a round and s waited in it, the greatest over ranks; B sent in it, the mean over ranks."""
-        course.round()
-        self._accelerator.synchronise()
-        self._ranks.barrier()
-        waited, sent = self._wire.waited, self._wire.sent
+        """s of a round and s waited in it, the greatest over ranks; B sent in it, the mean over ranks. From one outer
+        step's end to the next one's, on each rank: a barrier in between would queue behind the transfer that the round
+        is there to hide, and hide it itself."""
         watch = self._accelerator.stopwatch(1)
+        course.round()
+        waited, sent = self._wire.waited, self._wire.sent
         watch.start(0)
         course.round()
         watch.stop(0)

@@ -82,5 +82,5 @@ class Wire:
     def swap(self, own: torch.Tensor, other: torch.Tensor, partner: int) -> Pending:
         """`own` to the partner, its own into `other`."""
         due = self.send(own.nbytes)
-        both = [dist.P2POp(dist.isend, own, partner), dist.P2POp(dist.irecv, other, partner)]
+        both = [dist.P2POp(dist.irecv, other, partner), dist.P2POp(dist.isend, own, partner)]  # gloo goes by the order
         return Pending(self, dist.batch_isend_irecv(both), due)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from harness.statistics import Interval
 from reports.critical_batch_model import Choice, PlanModel
@@ -27,7 +27,7 @@ TIMES = tuple(
         *(86400.0 * days for days in (1, 2, 3, 7, 14, 30, 60, 120, 365, 730, 1825, 3650, 36500)),
     })
 )  # fmt: skip
-TICKS = 6  # at most
+FEWEST, TICKS = 3, 6
 
 
 def batch_plan(identifier: str, alt: str, plan: PlanModel, unit: str) -> str:
@@ -120,8 +120,11 @@ def _times(axes: Axes, those: Sequence[Interval], bands: bool = True) -> None:
 
 
 def _ticks(axis: Axis, low: float, high: float, most: int = TICKS) -> None:
+    """Round times; on an axis too short for them, steps of one size."""
     inside = [time for time in TIMES if low <= time <= high]
-    inside = inside[:: -(-len(inside) // most)] if inside else [low * 1.05, high / 1.05]
+    if len(inside) < FEWEST:
+        inside = [time for time in MaxNLocator(most).tick_values(low, high) if low <= time <= high]
+    inside = inside[:: -(-len(inside) // most)] or [low]
     axis.set_major_locator(FixedLocator(inside))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda time, _: wait(time * (1 + 1e-9))))

@@ -49,7 +49,7 @@ def critical_batch(identifier: str, alt: str, title: str, model: CriticalBatchMo
         endings(axes, ends)
         held = [ended for ended in LOOKS if any(point.ended == ended for point in model.points)]
         for at, ended in enumerate(held):
-            top = HEAD + TALL - KEY * (len(held) - at) + 3.0
+            top = HEAD + KEY * at + 2.0
             _key(axes, LOOKS[ended], WIDTH - RIGHT + 4, top)
             write(figure, WIDTH - RIGHT + 7, top, LOOKS[ended].said, SMALL, LOOKS[ended].colour)
         return svg(figure, identifier, alt)
@@ -65,7 +65,7 @@ def _scales(axes: Axes, model: CriticalBatchModel) -> None:
     axes.set_ylim(min(steps or [1]) / 1.4, max(steps or [10]) * 1.4)
     axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5), numticks=24))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.4g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}" if y >= 1 else f"{y:g}"))
 
 
 def _curve(axes: Axes, fitted: Fitted) -> list[Ending]:
@@ -86,8 +86,9 @@ def _curve(axes: Axes, fitted: Fitted) -> list[Ending]:
         axes.axvspan(max(star.low, low), min(star.high, high), color=STAR, alpha=0.12, linewidth=0)
     if low < star.value < high:
         axes.axvline(star.value, color=STAR, linewidth=1.1)
+        said = f"B* {star.value:,.4g} [{star.low:,.4g}, {star.high:,.4g}]"
         axes.annotate(
-            plotted(f"B* {star.value:,.4g}"), (star.value, 1), (3, -2), xycoords=("data", "axes fraction"),
+            plotted(said), (star.value, 1), (3, -2), xycoords=("data", "axes fraction"),
             textcoords="offset points", color=STAR, fontsize=SMALL, fontweight=600, verticalalignment="top",
         )  # fmt: skip
     ends = [Ending(shown[-1][1].value, "S(B) = a + b/B", FITTED)] if shown else []

@@ -23,7 +23,8 @@ MOST = 6  # ticks
 
 @dataclass(frozen=True)
 class Panel:
-    """factors: one for each row, None where there is none. better: 'right' of 1 or 'left'."""
+    """A factor is green where its interval is on the better side, orange on the other, grey where it reaches 1, and
+    black where it has none. factors: one for each row, None where there is none. better: 'right' of 1 or 'left'."""
 
     title: str
     better: str
@@ -64,7 +65,7 @@ def _fill(axes: Axes, panel: Panel) -> None:
             continue
         good = (factor.low > 1) if panel.better == "right" else (factor.high < 1)
         bad = (factor.high < 1) if panel.better == "right" else (factor.low > 1)
-        colour = SERIES[2] if good else SERIES[1] if bad else MUTED
+        colour = INK if factor.low == factor.high else SERIES[2] if good else SERIES[1] if bad else MUTED
         axes.hlines(row, max(factor.low, 1 / reach), factor.high, color=colour, linewidth=2.6, alpha=0.45)
         axes.plot([factor.value], [row], color=colour, marker="o", markersize=4)
 

@@ -169,6 +169,7 @@ def test_listing_the_benchmarks_imports_neither_torch_nor_numpy():
 
 
 def test_every_benchmark_says_what_it_is():
-    for name, entry in registry.load(BENCHMARKS).items():
+    known = registry.load(BENCHMARKS).items()
+    for name, entry in ((n, e) for n, e in known if e.run.__module__.startswith("microbench.")):  # others may be loaded
         assert entry.summary.endswith("."), name
         assert entry.rate in RATES, name

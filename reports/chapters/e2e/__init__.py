@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.summary import Cell
-from reports.chapters.e2e import ablation, batch, conventions, scaling, steps, throughput
+from reports.chapters.e2e import ablation, batch, conventions, local_steps, scaling, steps, throughput
 from reports.chapters.e2e.jobs import jobs
 from reports.model import Chapter
 from reports.subject import Subject
@@ -24,7 +24,7 @@ def chapter(subject: Subject, cells: Sequence[Cell]) -> Chapter:
     drawn, listed = steps.sections(subject, trained)
     pictures, tables = list(drawn), [*throughput.tables(subject, trained), *listed]
     tables += conventions.tables(subject, trained)
-    for part in (ablation, scaling, batch):
+    for part in (ablation, scaling, local_steps, batch):
         more, rows = part.sections(subject, cells)
         pictures += more
         tables += rows

@@ -25,6 +25,7 @@ def sections(subject: Subject, cells: Sequence[Cell]) -> tuple[list[Picture], li
     held = [cell for cell in cells if member(cell.benchmark) == "ablation" and cell.figure("ratio")]
     if not held:
         return [], []
+    held.sort(key=lambda cell: -throughput(cell).value)
     known = grouped(held, lambda cell: base(subject, cell))
     return [_picture(subject, title, those) for title, those in known.items()], [_table(subject, known)]
 
@@ -84,16 +85,14 @@ def _picture(subject: Subject, title: str, cells: Sequence[Cell]) -> Picture:
     identifier = subject.identifier(f"e2e-ablation-{title}")
     caption = (
         f"What each technique does to {title}: tokens per second with it over without, and peak memory. Bars are "
-        "95 % intervals; grey where they reach 1."
+        "95 % intervals; grey where they reach 1, black where there is one number and no interval."
     )
     return Picture(identifier, factors(identifier, f"{alt}.", rows, panels), caption, f"{alt}.")
 
 
 def _table(subject: Subject, known: dict[str, list[Cell]]) -> Table:
     notes = Notes()
-    groups = tuple(
-        Group(sentence(title)[:-1], tuple(_row(cell, notes) for cell in those)) for title, those in known.items()
-    )
+    groups = tuple(Group(title, tuple(_row(cell, notes) for cell in those)) for title, those in known.items())
     columns = (
         Column("Technique", share=24), Column("Throughput", "factor", True, 14),
         Column("Step", "without", True, 14), Column("Step", "with", True, 14),

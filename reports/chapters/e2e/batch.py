@@ -129,8 +129,8 @@ def _batch(model: CriticalBatchModel, size: float, notes: Notes) -> tuple[Text, 
     rate, flags = dict(model.rates).get(size), dict(model.flags).get(size, ())
     mark = notes.mark(sentence("; ".join(map(clean, flags)))) if flags else ""
     return (
-        Text(f"{size:g}", mark=mark), Text(f"{rate:.4g}" if rate else "–"), Text(str(len(points))),
+        Text(f"{size:g}"), Text(f"{rate:.4g}" if rate else "–"), Text(str(len(points))),
         Text(str(len(reached))), Text(count(median(reached)) if reached else "–"),
         Text(f"{count(reached[0])} to{GAP}{count(reached[-1])}" if reached else "–"),
-        Text(listed(said) or "–", tone="" if said else "muted"),
+        Text(listed(said) or "–", mark=mark, tone="" if said else "muted"),
     )  # fmt: skip

@@ -56,8 +56,8 @@ def wall(seconds: float) -> str:
 
 
 def hours(seconds: float) -> str:
-    """Rank time: '3.21 h', '0.0021 h'."""
-    return f"{seconds / 3600:,.3g}{GAP}h"
+    """Rank time: '3.21 h', '1,250 h'; below an hour as a wait is said."""
+    return f"{seconds / 3600:,.4g}{GAP}h" if seconds >= 3600 else wall(seconds)
 
 
 def _choices(subject: Subject, held: Sequence[Named]) -> Table:
@@ -78,8 +78,9 @@ def _choices(subject: Subject, held: Sequence[Named]) -> Table:
     )  # fmt: skip
     caption = (
         "Which batch to train with, from the fastest to the cheapest: steps to the target by the fitted curve times "
-        "the step time measured in this run. Modelled; intervals carry those of the curve and of the step times. Of "
-        "the fastest and the cheapest batch, the range in which draws put it."
+        "the step time measured in this run. Modelled; intervals carry those of the curve and of the step times. "
+        "Batches between measured ones are looked at too: take the nearest that the layout can have. Below the fastest "
+        "and the cheapest batch, the range in which draws put it."
     )
     return Table(subject.identifier("e2e-batch-choices"), caption, columns, tuple(groups), tuple(notes.texts))
 

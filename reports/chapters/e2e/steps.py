@@ -92,9 +92,9 @@ def _slowed(held: Sequence[Job]) -> str:
 def _table(subject: Subject, known: dict[str, list[Job]]) -> Table:
     groups = tuple(Group(title, tuple(_row(job) for job in those)) for title, those in known.items())
     columns = (
-        Column("Trainer and layout", share=30), Column("Step", numeric=True, share=14),
-        *(Column(part.capitalize(), "%", True, 7.5) for part in PARTS.values()),
-        Column("Profiled", "over timed", True, 8), Column("Busiest rank", "over median", True, 9),
+        Column("Trainer and layout", share=24), Column("Step", numeric=True, share=12),
+        *(Column(part.capitalize(), "%", True, 4 + 0.7 * len(part)) for part in PARTS.values()),
+        Column("Profiled", "over timed", True, 9), Column("Busiest rank", "over median", True, 10),
     )  # fmt: skip
     caption = (
         "The parts of a step in % of a few steps under a profiler, on the first rank; they add up to 100. Profiled: "

@@ -32,9 +32,9 @@ def _reached(subject: Subject, held: Sequence[Job]) -> Table:
         Group(title, tuple(_row(job, notes) for job in those)) for title, those in by_setting(held).items()
     )  # fmt: skip
     columns = (
-        Column("Trainer and layout", share=29), Column("Tokens", "a rank", True, 14),
-        Column("Tokens", "a device", True, 14), Column("Tokens", "all", True, 14),
-        Column("Peak memory", "a rank", True, 11), Column("Energy", "a token", True, 9),
+        Column("Trainer and layout", share=27), Column("Tokens", "a rank", True, 12),
+        Column("Tokens", "a device", True, 12), Column("Tokens", "all", True, 13),
+        Column("Peak memory", "a rank", True, 11), Column("Energy", "a token", True, 13),
         Column("Noise scale", "sequences", True, 13),
     )  # fmt: skip
     figures = [job.time for job in held]
