@@ -192,6 +192,7 @@ def fast_save(place: Place) -> Saved:
     return trial.save(place)
 
 
+@pytest.mark.timeout(1800)  # of another checkout, the operator is built anew
 def test_the_fast_writers_adapter_brings_back_every_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the operator stood in for: settings, environment, direct I/O and the load are DeepSpeed's own."""
     pytest.importorskip("deepspeed")
@@ -202,7 +203,7 @@ def test_the_fast_writers_adapter_brings_back_every_bit(tmp_path: Path, monkeypa
     path_of(monkeypatch, Path(__file__).parent)
     (tmp_path / "checkpoints").mkdir()
     asked = Asked("fastpersist", Shape(SIZE, "zero3"), str(tmp_path / "checkpoints"), 2, 1)
-    ended = children.run(children.Work(f"{Path(__file__).stem}:fast_save", asked, 2), tmp_path / "save", LIMIT)
+    ended = children.run(children.Work(f"{Path(__file__).stem}:fast_save", asked, 2), tmp_path / "save", 900)
     assert all(one.ok for one in ended), "\n".join(one.log for one in ended)
     saved = [msgspec.json.decode(one.result, type=Saved) for one in ended]
     (folder,) = (path for path in (tmp_path / "checkpoints").iterdir() if path.is_dir())
