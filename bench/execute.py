@@ -17,7 +17,7 @@ from bench import catalog, scratch, supervise
 from bench.plan import Group, Plan
 from bench.progress import Progress
 from clusters.launchers.torchrun import torchrun
-from harness.errors import CannotRun
+from harness.errors import CannotRun, cause
 from harness.files import write_atomically
 from harness.job import Began, Event, Job, Measured, Said, Started, read_reports
 from harness.records import SCHEMA, Failed, Incomplete, Record
@@ -154,7 +154,7 @@ class Execution:
         reports = read_reports(folder)
         missing = tuple(rank for rank in range(job.world) if rank not in reports)
         failed = [report for report in reports.values() if report.status == "failed"]
-        reason = f"rank {failed[0].rank} on {failed[0].host}: {failed[0].reason}" if failed else ended
+        reason = cause(f"rank {one.rank} on {one.host}: {one.reason}" for one in failed) or ended
         if launch.current is None:
             log = folder / "output.log"
             raise CannotRun(f"no cell could be started: {reason}. The end of {log}:\n{supervise.last_lines(log)}")

@@ -9,22 +9,18 @@ those of healthy pairs, as the real ranks measured them. Needs root and iproute2
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
 import links
 import numpy as np
-import ranks
 import torch.distributed as dist
 from common import wants_json
 from links import Hosts
-from place import context
 from trials import SLOWER, TRIALS, Row, Where, named, said, show
 
 from harness.context import Context
@@ -114,25 +110,14 @@ def together(rows: np.ndarray) -> Iterator[Row]:
 
 def main() -> int:
     as_json = wants_json(__doc__)
-    if not ranks.is_rank():
-        reason = links.lacking()
-        if reason:
-            print(f"{reason}. The map cannot be tried over real links here.", file=sys.stderr)
-            return 3
-        with links.hosts(RANKS, RATE) as hosts:
-            place = {
-                "MASTER_ADDR": hosts.address(0),
-                "GLOO_SOCKET_IFNAME": "eth0",
-                "BENCH_HOSTS": json.dumps(asdict(hosts)),
-            }
-            return ranks.start(RANKS, hosts.inside, **place)
-    known = json.loads(os.environ["BENCH_HOSTS"])
-    rows = list(maps(replace(context(threads=1), per_node=1), Hosts(tuple(known["names"]), known["rate"])))
-    dist.barrier()
-    if dist.get_rank() == 0:
-        show(rows, as_json)
-    dist.destroy_process_group()
-    return 0
+
+    def work(ctx: Context, hosts: Hosts) -> None:
+        rows = list(maps(ctx, hosts))
+        dist.barrier()
+        if dist.get_rank() == 0:
+            show(rows, as_json)
+
+    return links.over(RANKS, RATE, "The map cannot be tried over real links here.", work)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,21 @@ can be made truly slower while ranks run. Needs root and iproute2 (`ip`, `tc`).
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+
+import ranks
+import torch.distributed as dist
+from place import context
+
+from harness.context import Context
 
 BURST = "16k"  # B that may pass at once: more would let a short message through at the bridge's own speed
 
@@ -88,3 +95,22 @@ def _do(*argv: str) -> None:
     done = subprocess.run(argv, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
+
+
+def over(count: int, rate: float, lacking_words: str, work: Callable[[Context, Hosts], None]) -> int:
+    """Run `work` on `count` gloo ranks, each on a host of its own; this script is started anew for each of them. The
+    exit code: 3 where hosts cannot be made here, with why."""
+    if not ranks.is_rank():
+        reason = lacking()
+        if reason:
+            print(f"{reason}. {lacking_words}", file=sys.stderr)
+            return 3
+        with hosts(count, rate) as made:
+            place = {
+                "MASTER_ADDR": made.address(0), "GLOO_SOCKET_IFNAME": "eth0", "BENCH_HOSTS": json.dumps(asdict(made)),
+            }  # fmt: skip
+            return ranks.start(count, made.inside, **place)
+    known = json.loads(os.environ["BENCH_HOSTS"])
+    work(replace(context(threads=1), per_node=1), Hosts(tuple(known["names"]), known["rate"]))
+    dist.destroy_process_group()
+    return 0

@@ -10,21 +10,16 @@ TCP sends again). Nothing is asserted. Takes ten minutes or so; needs root and i
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from itertools import permutations
 from pathlib import Path
 
 import links
 import msgspec
-import ranks
 import torch.distributed as dist
 from common import Row, row, show, wants_json
 from links import Hosts
-from place import context
 
 from e2e.asked import Asked
 from e2e.local.courses import Course
@@ -106,30 +101,19 @@ def on_the_wire(ctx: Context, job: Job) -> Iterator[Row]:
 
 def main() -> int:
     as_json = wants_json(__doc__)
-    if not ranks.is_rank():
-        reason = links.lacking()
-        if reason:
-            print(f"{reason}. Links cannot be shaped here; e2e.local_steps has declared ones.", file=sys.stderr)
-            return 3
-        with links.hosts(RANKS, FASTEST) as hosts:
-            place = {
-                "MASTER_ADDR": hosts.address(0),
-                "GLOO_SOCKET_IFNAME": "eth0",
-                "BENCH_HOSTS": json.dumps(asdict(hosts)),
-            }
-            return ranks.start(RANKS, hosts.inside, **place)
-    known = json.loads(os.environ["BENCH_HOSTS"])
-    ctx = replace(context(threads=1), per_node=1)
-    rows = []
-    for one in compared(ctx, Hosts(tuple(known["names"]), known["rate"])):
-        rows.append(one)
-        if ctx.ranks.rank == 0:
-            print(f"{one.name}: {one.ratio.value:.3f}", file=sys.stderr, flush=True)
-    dist.barrier()
-    if dist.get_rank() == 0:
-        show(f"over DDP, {RANKS} ranks, {H} local steps", rows, as_json)
-    dist.destroy_process_group()
-    return 0
+
+    def work(ctx: Context, hosts: Hosts) -> None:
+        rows = []
+        for one in compared(ctx, hosts):
+            rows.append(one)
+            if ctx.ranks.rank == 0:
+                print(f"{one.name}: {one.ratio.value:.3f}", file=sys.stderr, flush=True)
+        dist.barrier()
+        if dist.get_rank() == 0:
+            show(f"over DDP, {RANKS} ranks, {H} local steps", rows, as_json)
+
+    said = "Links cannot be shaped here; e2e.local_steps has declared ones."
+    return links.over(RANKS, FASTEST, said, work)
 
 
 if __name__ == "__main__":

@@ -26,16 +26,14 @@ from harness.units import Unit
 
 @dataclass
 class Norms:
-    """b_small, b_big: sequences that the two gradients are means over. every: steps from one that is observed to the
-    next; the first is. ranks: where the small gradient is each data rank's own, their group, over which its squared
-    norm is averaged; else None.
+    """b_small, b_big: sequences that the two gradients are means over. ranks: where the small gradient is each data
+    rank's own, their group, over which its squared norm is averaged; else None.
 
-    Use: `due(step)`, then `observe_small` after the first micro-batch's backward, `observe_big` before the optimizer
-    (and before clipping, which would scale one of the two)."""
+    Use: `observe_small` after the first micro-batch's backward, then `observe_big` before the optimizer (and before
+    clipping, which would scale one of the two), or `observe_norm` with what clipping found."""
 
     b_small: float
     b_big: float
-    every: int = 1
     ranks: dist.ProcessGroup | None = None
     _small: list[Tensor] = field(default_factory=list)
     _big: list[Tensor] = field(default_factory=list)
@@ -46,10 +44,6 @@ class Norms:
                 f"b_small={self.b_small:g} must be positive and below b_big={self.b_big:g}: with one micro-batch on "
                 "one data rank there is only one gradient a step; take a smaller micro-batch"
             )
-
-    def due(self, step: int) -> bool:
-        """Whether step `step`, from 0, is observed."""
-        return step % self.every == 0
 
     def observe_small(self, parameters: Iterable[Tensor], scale: float = 1.0) -> None:
         """scale: what the gradients are of the mean over b_small sequences: 1/k where k micro-batches are summed up

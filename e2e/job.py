@@ -69,6 +69,8 @@ def _measured(
     energy = sum(spent_by_all) / len(taken)
     parameters = sum(one.numel() for one in trainer.parameters)
     small, big = norms.pairs() if norms is not None else ((), ())
+    if not all(map(math.isfinite, (*small, *big))):  # JSON has no such number, and no noise scale comes of it
+        small, big = (), ()
     notes = trainer.notes
     trainer.close()
     return Told(

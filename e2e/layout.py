@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -89,9 +88,3 @@ def _divides(degree: str, value: int, name: str, whole: int) -> None:
 def _nearest(value: int, fits: Callable[[int], bool]) -> int:
     """The nearest to `value` that fits, the lower one of two; 1 always does."""
     return next(n for gap in range(value) for n in (value - gap, value + gap) if n >= 1 and fits(n))
-
-
-def degrees(model: Model) -> list[int]:
-    """Tensor-parallel degrees that divide the model."""
-    common = math.gcd(model.heads, model.kv_heads, model.ffn, model.vocabulary)
-    return [n for n in range(1, common + 1) if common % n == 0]

@@ -16,7 +16,7 @@ import msgspec
 
 from e2e.asked import Asked, Dtype, Kernel, OptimizerName, Recompute, Stage, Tier, TrainerName
 from e2e.layout import Degree, Layout, check
-from e2e.told import Told
+from e2e.told import Loss, Told
 from harness import models
 from harness.errors import Skip
 from harness.models.counts import parameters
@@ -58,6 +58,7 @@ class JobParams(Struct, frozen=True):
     sequence: Whole = 0
     micro_batch: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)] = 1
     batch: Whole = 0
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 3e-4
     ranks: Degree = 1
     seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 20.0
 
@@ -84,7 +85,7 @@ class JobParams(Struct, frozen=True):
         check(self.described, self.layout, world, batch, self.micro_batch, self.sequence)
         return Asked(
             self.trainer, self.described, self.sequence, batch, self.micro_batch, self.layout, self.stage, self.dtype,
-            self.recompute, self.optimizer, self.compile, self.kernel, self.offload, seed=seed,
+            self.recompute, self.optimizer, self.compile, self.kernel, self.offload, self.learning_rate, seed,
         )  # fmt: skip
 
 
@@ -143,7 +144,7 @@ def fits(ctx: Context, asked: Asked, ranks: int) -> None:
         )
 
 
-def diverged(losses: Sequence[float]) -> str:
+def diverged(losses: Sequence[Loss]) -> str:
     """What is wrong with losses of which one is no number; else ''."""
-    odd = next((at for at, loss in enumerate(losses) if not math.isfinite(loss)), None)
-    return "" if odd is None else f"the loss of step {odd} is {losses[odd]}: the job diverged, and its speed is none's"
+    odd = next((at for at, loss in enumerate(losses) if loss is None or not math.isfinite(loss)), None)
+    return "" if odd is None else f"the loss of step {odd} is no number: the job diverged, and its speed is none's"

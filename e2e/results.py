@@ -80,7 +80,7 @@ def _rest(told: Told, asked: Asked, origin: Origin) -> list[Measurement]:
             Measurement("energy", Unit.JOULE, Better.LOWER, (told.energy / tokens,), origin,
                         evidence=Evidence(flags=(flag,)))
         )  # fmt: skip
-    losses = told.losses[:KEPT_LOSSES]
+    losses = tuple(loss for loss in told.losses[:KEPT_LOSSES] if loss is not None)  # a job of others has no record
     flag = f"mean cross-entropy of the first {len(losses)} steps, nats a token"
     held.append(Measurement("loss", Unit.RATIO, Better.LOWER, losses, origin, evidence=Evidence(flags=(flag,))))
     return held

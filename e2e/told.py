@@ -10,6 +10,10 @@ EXPOSED, REST = "communication", "rest"
 PARTS = (*PHASES, EXPOSED, REST)
 
 
+Loss = float | None
+"""None where it is no number: JSON has no NaN and no infinity, and writes null."""
+
+
 class Job(Struct, frozen=True):
     """seconds: of timed steps at most, after a warm-up of a quarter of it at most. profiled: steps whose parts are
     looked at. observed: steps whose squared gradient norms are taken."""
@@ -46,7 +50,7 @@ class Told(Struct, frozen=True):
     stopped: str = ""
     width: float | None = None
     tainted: int = 0
-    losses: tuple[float, ...] = ()
+    losses: tuple[Loss, ...] = ()
     parts: tuple[Parts, ...] = ()
     busy: tuple[float, ...] = ()
     energy: float | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from e2e.asked import Asked
+from e2e.told import Loss
 from harness.child import Place
 from harness.records import Struct
 
@@ -34,7 +35,7 @@ class Turns(Struct, frozen=True):
     refused: str = ""
     base: tuple[float, ...] = ()
     other: tuple[float, ...] = ()
-    losses: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    losses: tuple[tuple[Loss, ...], tuple[Loss, ...]] = ((), ())
     notes: tuple[str, ...] = ()
     stopped: str = ""
 

@@ -36,6 +36,15 @@ class WrongAnswer(Exception):
     """Raised by a benchmark: the operation gave a wrong result, so it gets no number."""
 
 
+CONSEQUENCES = ("SIGTERM", "Connection closed", "Connection reset", "connection refused")
+
+
+def cause(said: Iterable[str]) -> str:
+    """Why the first of several ranks failed: the others then lose their connection to it, or are told to end. ''
+    where none says a word."""
+    return min(filter(None, said), key=lambda text: any(word in text for word in CONSEQUENCES), default="")
+
+
 def unknown(kind: str, name: str, known: Iterable[str], hint: str) -> UsageError:
     """The error for a name that does not exist: says the near matches and where the names are listed."""
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)

@@ -50,25 +50,6 @@ def terms(small: Sequence[float], big: Sequence[float], b_small: float, b_big: f
     return (few - many) / (1 / b_small - 1 / b_big), (b_big * many - b_small * few) / (b_big - b_small)
 
 
-class Running:
-    """The noise scale of the last steps, for a line of progress: both terms are averaged with weights that fall by
-    `decay` a step. It has no interval; `estimate` gives one."""
-
-    def __init__(self, b_small: float, b_big: float, decay: float = 0.98) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay {decay:g}: accepted is 0 up to, not including, 1")
-        _check((), (), b_small, b_big)
-        self._batches, self._decay = (b_small, b_big), decay
-        self._noise = self._signal = 0.0
-
-    def add(self, small: float, big: float) -> float:
-        """B_simple with this step's squared norms; infinite where the mean gradient drowns in noise."""
-        noise, signal = terms((small,), (big,), *self._batches)
-        self._noise += (1 - self._decay) * (float(noise[0]) - self._noise)  # both begin at 0: the ratio is not biased
-        self._signal += (1 - self._decay) * (float(signal[0]) - self._signal)
-        return _ratio(self._noise, self._signal)
-
-
 def _check(small: Sequence[float], big: Sequence[float], b_small: float, b_big: float) -> None:
     if not (0 < b_small < b_big < math.inf):
         raise ValueError(f"batches of {b_small:g} and {b_big:g}: accepted are a small one above 0, and a larger one")

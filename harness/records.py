@@ -178,7 +178,7 @@ class Record(Struct, frozen=True):
 USUAL: Params = {
     "placement": "packed", "groups": 1, "reduction": "sum", "alone": False, "threads": 0,
     "tensor": 1, "pipeline": 1, "expert": 1, "context": 1, "sequence_parallel": False, "recompute": "none",
-    "optimizer": "adamw", "compile": False, "kernel": "default", "batch": 0,
+    "optimizer": "adamw", "compile": False, "kernel": "default", "batch": 0, "learning_rate": 3e-4,
 }  # fmt: skip
 """Values of parameters that go without saying where a cell is named to people."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness import children
 from harness.children import Ended, Part, Work, World
+from harness.errors import cause
 from harness.records import Struct
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 LOOK = 0.1  # s between two looks of all ranks at each other
 EVERY = 10.0  # s between two words of progress
-CONSEQUENCES = ("SIGTERM", "Connection closed", "Connection reset", "connection refused")
 
 
 def run(
@@ -35,20 +35,14 @@ def run(
     address, port = _meeting(ranks)
     if ranks.rank >= world:
         late = _watched(ranks, None, limit, say, what)
-        return None, _reason(ranks, "") or late
+        return None, cause(ranks.words("")) or late
     beside = min(int(os.environ.get("LOCAL_WORLD_SIZE", ranks.world)), world)
     part = Part(ranks.rank, world, ranks.local, beside, address, port)
     with World(Work(entry, spec, 1, threads, part=part), folder) as started:
         late = _watched(ranks, started, limit, say, what)
         started.end()
         ended = started.wait(0)[0]
-    return ended, _reason(ranks, "" if ended.ok else ended.reason) or late
-
-
-def _reason(ranks: Ranks, own: str) -> str:
-    """Why the first to fail did: others then lose their connection to it, or are told to end."""
-    said = [text for text in ranks.words(own) if text]
-    return min(said, key=lambda text: any(word in text for word in CONSEQUENCES), default="")
+    return ended, cause(ranks.words("" if ended.ok else ended.reason)) or late
 
 
 def _meeting(ranks: Ranks) -> tuple[str, int]:

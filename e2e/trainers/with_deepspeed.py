@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import deepspeed
@@ -77,8 +76,6 @@ class DeepspeedTrainer:
         if asked.compile:
             self.engine.compile()
         self.notes = tuple(self._notes())
-        self._again = ExitStack()
-        self._again.enter_context(kernels(asked.kernel))
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -121,6 +118,10 @@ class DeepspeedTrainer:
             yield "embedding and output are whole on each tensor rank, which all compute them"
 
     def step(self, tokens: Tensor, phase: Phase) -> Tensor:
+        with kernels(self.asked.kernel):
+            return self._step(tokens, phase)
+
+    def _step(self, tokens: Tensor, phase: Phase) -> Tensor:
         total = torch.zeros((), device=self.device)
         micros = torch.split(tokens, self.asked.micro)
         for micro in micros:
@@ -134,7 +135,6 @@ class DeepspeedTrainer:
         return total
 
     def close(self) -> None:
-        self._again.close()
         self.engine.destroy()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.child import Place, peak
+from harness.child import Place, forget_peak, peak, resident
 from microbench.offload.zero_asked import Asked, Replay, Step, Told
 from microbench.offload.zero_swap import Traffic, count
 
@@ -125,14 +125,3 @@ def refusal(error: BaseException) -> str | None:
     if not refuses or not str(raised).startswith(("deepspeed.", "pydantic")):
         return None
     return f"DeepSpeed: {type(error).__name__}: {error}"
-
-
-def resident() -> int:
-    """Memory that this process holds now, B."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(found.group(1)) * 1024 if found else 0
-
-
-def forget_peak() -> None:
-    """Let the greatest resident memory count from now on (proc(5), clear_refs)."""
-    Path("/proc/self/clear_refs").write_text("5")

@@ -9,7 +9,7 @@ import resource
 import warnings
 from pathlib import Path
 
-from harness.child import Place, peak
+from harness.child import Place, peak, resident
 from harness.records import Struct
 from microbench.offload.zero_asked import Asked
 
@@ -52,7 +52,7 @@ def fit(place: Place) -> Tried:
     import deepspeed
     import torch
 
-    from microbench.offload.zero_child import refusal, resident, unsupported
+    from microbench.offload.zero_child import refusal, unsupported
     from microbench.offload.zero_engine import Trainer
     from microbench.offload.zero_swap import Traffic
 
@@ -83,7 +83,6 @@ def fit(place: Place) -> Tried:
 def _parts(begin: int) -> dict[str, int]:
     """Of the peak, which they add up to; begin: B resident before the model was there."""
     from microbench.checkpoint import staging
-    from microbench.offload.zero_child import resident
 
     most, after = peak(), resident()
     tensors = _tensors()

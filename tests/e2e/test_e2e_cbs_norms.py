@@ -71,10 +71,6 @@ def test_micro_batches_give_the_noise_scale_of_a_known_problem() -> None:
     assert len(small.samples) == 400
 
 
-def test_steps_that_are_due() -> None:
-    assert [step for step in range(7) if Norms(1, 2, every=3).due(step)] == [0, 3, 6]
-
-
 class Told(Struct, frozen=True):
     """fsdp, whole: squared norm of the same gradients, sharded and not. small: mean over ranks of their own."""
 

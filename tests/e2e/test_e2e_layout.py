@@ -96,5 +96,6 @@ def test_ranks_share_out_one_batch_whatever_their_number(step: int, ranks: int) 
 
 def test_a_loss_that_is_no_number_is_named_with_its_step() -> None:
     assert diverged([2.0, 1.5]) == ""
-    assert "step 1 is nan" in diverged([2.0, float("nan"), 1.0])
-    assert "step 0 is inf" in diverged([float("inf")])
+    assert "step 1 is no number" in diverged([2.0, float("nan"), 1.0])
+    assert "step 0 is no number" in diverged([float("inf")])
+    assert "step 1 is no number" in diverged([1.0, None])

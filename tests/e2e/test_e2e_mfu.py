@@ -13,7 +13,7 @@ from e2e.mfu import JobParams
 from e2e.results import rates
 from harness import store
 from harness.models.counts import training_flops
-from harness.records import Measurement, Ok, Record, Skipped
+from harness.records import Failed, Measurement, Ok, Record, Skipped
 from harness.summary import cells
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +88,15 @@ def test_a_library_that_cannot_says_so_in_a_skip(tmp_path: Path) -> None:
     (record,) = run(tmp_path, "--only", "e2e.mfu", *SMALL, "--set", "trainer=deepspeed", "--set", "optimizer=adafactor")
     assert isinstance(record.outcome, Skipped)
     assert "Adafactor" in record.outcome.reason
+
+
+def test_a_job_that_diverges_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    given = ("--only", "e2e.mfu", *SMALL, "--set", "trainer=torch", "--set", "learning_rate=1e30,1e-3")
+    by_rate = {record.params["learning_rate"]: record.outcome for record in run(tmp_path, *given)}
+    assert isinstance(by_rate[1e-3], Ok)
+    lost = by_rate[1e30]
+    assert isinstance(lost, Failed)
+    assert "is no number: the job diverged" in lost.reason
 
 
 def test_one_rank_of_two_trains_while_the_other_waits(tmp_path: Path) -> None:

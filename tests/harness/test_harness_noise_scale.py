@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness import noise_scale
-from harness.noise_scale import Running, estimate, terms
+from harness.noise_scale import estimate, terms
 
 FEW, MANY = 4, 32
 
@@ -90,16 +90,6 @@ def test_noise_alone_and_none_at_all() -> None:
     assert (only_noise.value, only_noise.high) == (math.inf, math.inf)
 
 
-def test_the_running_value_follows_and_forgets() -> None:
-    small, big = norms(5, 2000, 16.0)
-    running = Running(FEW, MANY, decay=0.99)
-    values = [running.add(*pair) for pair in zip(small, big, strict=True)]
-    assert np.median(values[500:]) == pytest.approx(16.0, rel=0.15)
-    assert values[0] == pytest.approx(estimate([small[0]] * 3, [big[0]] * 3, FEW, MANY).value)  # no bias to begin with
-    small, big = norms(6, 1000, 64.0)
-    assert np.median([running.add(*pair) for pair in zip(small, big, strict=True)][500:]) > 32
-
-
 def test_students_quantiles_go_on_where_the_table_ends() -> None:
     known = {9: 2.262, 10: 2.2281, 15: 2.1314, 24: 2.0639, 31: 2.0395}
     assert {freedom: noise_scale._student(freedom) for freedom in known} == pytest.approx(known, abs=2e-4)
@@ -118,9 +108,3 @@ def test_students_quantiles_go_on_where_the_table_ends() -> None:
 def test_what_is_no_pair_of_batches_is_named(given, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         estimate(*given)
-
-
-def test_a_decay_that_is_none_is_named() -> None:
-    for decay in (1.0, -0.1, math.nan):
-        with pytest.raises(ValueError, match="decay"):
-            Running(1, 2, decay)
