@@ -33,9 +33,13 @@ class Unit(StrEnum):
     USD = "USD"
     RATIO = "ratio"
     COUNT = "count"
+    HERTZ = "Hz"
+    PER_SECOND = "1/s"  # operations, messages, sequences
+    CELSIUS = "°C"
 
 
 _DECIMAL = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_PLAIN = {Unit.RATIO: "", Unit.COUNT: "", Unit.USD: "USD", Unit.CELSIUS: "°C"}  # never with a prefix
 _SMALL = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BINARY = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
 _SUFFIX = {"": 1, "b": 1} | {
@@ -50,10 +54,10 @@ def scale_of(value: float, unit: Unit) -> tuple[float, str]:
     size = abs(value)
     if unit is Unit.SECOND:
         return next(((f, s) for f, s in _SMALL if size >= f), _SMALL[-1] if size else _SMALL[0])
-    if unit in (Unit.RATIO, Unit.COUNT, Unit.USD):
-        return 1.0, "" if unit is not Unit.USD else "USD"
+    if unit in _PLAIN:
+        return 1.0, _PLAIN[unit]
     factor, prefix = next(((f, p) for f, p in _DECIMAL if size >= f), _DECIMAL[-1])
-    return factor, f"{prefix}{unit.value}"
+    return factor, f"{prefix}/s" if unit is Unit.PER_SECOND else f"{prefix}{unit.value}"
 
 
 def digits(value: float, significant: int = 3) -> str:
