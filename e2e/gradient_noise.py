@@ -6,8 +6,9 @@ Two gradients at the same weights, of batches of different size, are enough for 
 - with several micro-batches, the first one's gradient, before the others are added to it, against the whole step's;
 - with several data ranks, each rank's own gradient before they are exchanged, against the mean over ranks.
 
-Each is read once, and nothing waits for the device: norms stay there until `pairs` fetches them. The only message is of
-one number, where a gradient is sharded.
+Where a library keeps the first of the two to itself, `e2e.first_gradients` takes it from autograd. Each is read once,
+and nothing waits for the device: norms stay there until `pairs` fetches them. The only message is of one number, where
+a gradient is sharded.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from dataclasses import dataclass, field
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Replicate
 
 from harness.records import Better, Evidence, Measurement, Origin, Params
 from harness.units import Unit
+
+ONE = "a step is one micro-batch on one data rank, so there is only one gradient: take a smaller micro_batch"
+"""Why a job has no noise scale."""
 
 
 @dataclass
@@ -48,7 +52,11 @@ class Norms:
     def observe_small(self, parameters: Iterable[Tensor], scale: float = 1.0) -> None:
         """scale: what the gradients are of the mean over b_small sequences: 1/k where k micro-batches are summed up
         with a loss divided by k."""
-        found = squared_norm(parameters) / scale**2
+        self.observe_square(squared_norm(parameters), scale)
+
+    def observe_square(self, found: Tensor, scale: float = 1.0) -> None:
+        """The small gradient's squared norm, where it is known without the gradient."""
+        found = found / scale**2
         if self.ranks is not None:
             dist.all_reduce(found, group=self.ranks)
             found /= dist.get_world_size(self.ranks)
@@ -98,11 +106,19 @@ def squared_norm(parameters: Iterable[Tensor]) -> Tensor:
     kinds: dict[object, list[Tensor]] = {}
     for one in parameters:
         if one.grad is not None:
-            layout = (one.grad.device_mesh, one.grad.placements) if isinstance(one.grad, DTensor) else None
-            kinds.setdefault(layout, []).append(one.grad)
+            held = _summed(one.grad)
+            layout = (held.device_mesh, held.placements) if isinstance(held, DTensor) else None
+            kinds.setdefault(layout, []).append(held)
     if not kinds:
         raise ValueError("no parameter has a gradient: observe after backward, before gradients are cleared")
     return torch.stack([_of_one_kind(those) for those in kinds.values()]).sum()
+
+
+def _summed(gradient: Tensor) -> Tensor:
+    """Of weights that all tensor ranks hold, where each saw a part of the positions, autograd leaves the sum undone."""
+    if not isinstance(gradient, DTensor) or not any(one.is_partial() for one in gradient.placements):
+        return gradient
+    return gradient.redistribute(placements=[Replicate() if one.is_partial() else one for one in gradient.placements])
 
 
 def _of_one_kind(gradients: list[Tensor]) -> Tensor:
@@ -112,8 +128,6 @@ def _of_one_kind(gradients: list[Tensor]) -> Tensor:
     total = torch.stack(torch._foreach_norm(local, 2.0, torch.float32)).square().sum()
     if isinstance(first, DTensor):
         for dimension, placement in enumerate(first.placements):
-            if placement.is_partial():
-                raise ValueError("a gradient that is not summed over its ranks yet has no norm: observe after that")
-            if placement.is_shard():
+            if not placement.is_replicate():  # is_shard is not true of every kind that two dimensions cut
                 dist.all_reduce(total, group=first.device_mesh.get_group(dimension))
     return total

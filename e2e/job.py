@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from e2e.told import EXPOSED, PARTS, Job, Parts, Told
 from harness.child import Place, forget_peak, peak, resident
@@ -68,26 +68,34 @@ def _measured(
     losses = tuple(steps.losses())
     energy = sum(spent_by_all) / len(taken)
     parameters = sum(one.numel() for one in trainer.parameters)
-    small, big = norms.pairs() if norms is not None else ((), ())
-    if not all(map(math.isfinite, (*small, *big))):  # JSON has no such number, and no noise scale comes of it
-        small, big = (), ()
+    seen = _pairs(norms)
     notes = trainer.notes
     trainer.close()
     return Told(
         notes=notes, parameters=parameters, steps=tuple(taken), warmup=warmup, settled=calm, stopped=stopped,
         width=width, losses=losses, parts=tuple(parts), busy=tuple(busy), memory=memory,
-        energy=None if math.isnan(energy) else energy, small=small, big=big,
-        b_small=norms.b_small if norms else 0.0, b_big=norms.b_big if norms else 0.0,
+        energy=None if math.isnan(energy) else energy, **seen,
     )  # fmt: skip
 
 
-def _observed(job: Job, steps: Steps) -> Norms | None:
-    """Squared gradient norms of steps after the timed ones, where the trainer can show two gradients of a step."""
-    watch = getattr(steps.trainer, "watch", None)
-    norms: Norms | None = watch() if job.observed and watch is not None else None
-    for _ in range(job.observed if norms is not None else 0):
+def _observed(job: Job, steps: Steps) -> Norms | str:
+    """Squared gradient norms of steps after the timed ones; or in words why the trainer shows no two gradients."""
+    if not job.observed:
+        return ""
+    norms = steps.trainer.watch()
+    for _ in range(0 if isinstance(norms, str) else job.observed):
         steps.one()
     return norms
+
+
+def _pairs(norms: Norms | str) -> dict[str, Any]:
+    """What is told of them. No noise scale comes of one that is no number, which JSON does not have either."""
+    if isinstance(norms, str):
+        return {"noiseless": norms}
+    small, big = norms.pairs()
+    if not all(map(math.isfinite, (*small, *big))):
+        return {"noiseless": "a gradient's norm was no number"}
+    return {"small": small, "big": big, "b_small": norms.b_small, "b_big": norms.b_big}
 
 
 def _energy(probe: Probe, before: Mapping[str, float], seconds: float, local: int, shared: bool) -> float | None:

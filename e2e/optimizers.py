@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 class Optimizers:
     """One job's optimizer, which may be two: Muon is for the matrices inside the layers, AdamW then takes the rest
-    (Jordan et al., Muon, 2024). mesh: data ranks that parameters are sharded over."""
+    (Jordan et al., Muon, 2024). mesh: the data ranks."""
 
     def __init__(self, asked: Asked, network: nn.Module, mesh: DeviceMesh | None) -> None:
         named = list(network.named_parameters())
@@ -86,10 +86,15 @@ def _adamw(
 ) -> torch.optim.Optimizer:  # fmt: skip
     """Fused, as who trains for speed has it. At stage 1 its states are shared out over the data ranks."""
     shared = {"lr": rate, "betas": BETAS, "eps": EPSILON, "fused": True}
-    if asked.stage == 1 and torch.distributed.get_world_size() > 1:
+    if asked.stage == 1 and mesh is not None and mesh.size() > 1:
         from torch.distributed.optim import ZeroRedundancyOptimizer
 
-        return ZeroRedundancyOptimizer(groups(named), torch.optim.AdamW, **shared)  # type: ignore[arg-type]
+        return ZeroRedundancyOptimizer(  # over data ranks: others hold other weights
+            groups(named),
+            torch.optim.AdamW,
+            mesh.get_group(),
+            **shared,  # type: ignore[arg-type]
+        )
     return torch.optim.AdamW(groups(named), **shared)  # type: ignore[arg-type]
 
 

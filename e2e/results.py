@@ -21,6 +21,7 @@ def measurements(told: Told, asked: Asked, ranks: int, origin: Origin) -> list[M
     from e2e import gradient_noise
 
     flags = told.notes + (() if told.settled else ("steps had not settled when the timing began",))
+    flags += (f"no gradient noise scale: {told.noiseless}",) if told.noiseless else ()
     held = [_time(told, asked, ranks, origin, flags), *_parts(told, origin), *_rest(told, asked, origin)]
     if told.small:
         held += gradient_noise.measurements(told.small, told.big, told.b_small, told.b_big, origin)

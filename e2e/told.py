@@ -38,7 +38,7 @@ class Told(Struct, frozen=True):
     steps: s, the greatest over ranks of each timed step. warmup: steps before them. losses: of every step, warm-up
     included, the mean over the whole batch. busy: s of a step in which each rank computes, its median. energy: J of
     one step over all devices; None where no power is measured. memory: B at most on one rank, by tier. small, big:
-    squared gradient norms at batches of b_small and b_big sequences.
+    squared gradient norms at batches of b_small and b_big sequences; noiseless: why there are none.
     """
 
     refused: str = ""
@@ -59,3 +59,4 @@ class Told(Struct, frozen=True):
     big: tuple[float, ...] = ()
     b_small: float = 0.0
     b_big: float = 0.0
+    noiseless: str = ""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from e2e.asked import Asked
+    from e2e.gradient_noise import Norms
 
 Phase = Callable[[str], AbstractContextManager[object]]
 """Marks a part of a step: "forward", "backward", "optimizer". A trainer whose library does two of them in one call
@@ -50,6 +51,11 @@ class Trainer(Protocol):
         """One optimizer step on this rank's sequences, (batch / data_ranks, sequence + 1) int64 on its device. The
         mean loss over them, a scalar still on the device; 0 on a rank that does not see the output. Waits for
         nothing that the library itself does not wait for."""
+        ...
+
+    def watch(self) -> Norms | str:
+        """From now on, squared norms of two gradients of each step; or in words why this job has no two. Called after
+        the timed steps, which it would slow a little."""
         ...
 
     def close(self) -> None: ...

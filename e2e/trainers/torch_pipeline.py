@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 
 from e2e import network
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class PipelineTrainer(TorchTrainer):
     """A stage on this rank. Its schedule does forward and backward in turns, so both are one phase."""
 
-    notes = ("forward and backward are one phase: a 1F1B schedule does them in turns",)
+    notes: tuple[str, ...] = ("forward and backward are one phase: a 1F1B schedule does them in turns",)
 
     def __init__(self, asked: Asked, device: torch.device, accumulate: int) -> None:
         stages = asked.layout.pipeline
@@ -34,6 +34,8 @@ class PipelineTrainer(TorchTrainer):
         if asked.model.tied:
             raise Refused("a tied output lies on two stages, which the torch trainer does not join; megatron does")
         super().__init__(asked, device, accumulate)
+        if isinstance(self.model, nn.parallel.DistributedDataParallel):
+            self.notes += ("DDP looks for weights without a gradient in each step: torch's schedules fail otherwise",)
         self._group = self.mesh["pipeline"].get_group()
         stage = PipelineStage(self.model, self._stage, stages, device, group=self._group)
         self._schedule = Schedule1F1B(stage, accumulate, loss_fn=network.mean_loss)
@@ -57,7 +59,7 @@ class PipelineTrainer(TorchTrainer):
             else:
                 self._schedule.step()
         with phase("optimizer"):
-            self.update()
+            self.looked(self.update())
         return torch.stack(losses).detach().mean() if losses else torch.zeros((), device=self.device)
 
     def update(self) -> Tensor:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import deepspeed
 import torch
 import torch.distributed as dist
+from deepspeed.utils import groups
 from torch import Tensor, nn
 
 from e2e import network
 from e2e.asked import BETAS, DECAY, EPSILON
+from e2e.first_gradients import Firsts, Lies
+from e2e.gradient_noise import ONE, Norms
 from e2e.layout import check
 from e2e.trainers import Refused
 from e2e.trainers.deepspeed_config import built, configuration
@@ -76,6 +79,8 @@ class DeepspeedTrainer:
         if asked.compile:
             self.engine.compile()
         self.notes = tuple(self._notes())
+        self.accumulate = accumulate
+        self.norms: Norms | None = None
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -131,8 +136,41 @@ class DeepspeedTrainer:
                 self.engine.backward(loss)  # it divides by the micro-batches
             total += loss.detach() / len(micros)
             with phase("optimizer"):
-                self.engine.step()  # updates after the last micro-batch of a step only
+                self._update(micro is micros[-1])
         return total
+
+    def _update(self, last: bool) -> None:
+        """After each micro-batch; the engine updates after the last of a step only."""
+        if self.norms is None or not last:
+            self.engine.step()
+            return
+        self.norms.observe_square(self._first.take(), 1 / self.accumulate)
+        norm = self._first.now().sqrt() if self._plain else None
+        self.engine.step()
+        self.norms.observe_norm(torch.as_tensor(self.engine.get_global_grad_norm() if norm is None else norm))
+
+    @property
+    def _plain(self) -> bool:
+        """Torch's own optimizer over gradients that lie in the parameters; the engine keeps no norm of them."""
+        return self.asked.stage == 0 and self.asked.dtype == "float32"
+
+    def watch(self) -> Norms | str:
+        """Each data rank's own gradient of its first micro-batch, from autograd, since every stage keeps it in another
+        way; and what clipping found."""
+        asked = self.asked
+        if self.accumulate == 1 and self.data_ranks == 1:
+            return ONE
+        if asked.optimizer == "muon" and asked.stage:
+            return "DeepSpeed's Muon at stages 1 to 3 tells the norm of its update, not of the gradient: use stage 0"
+        parts = [groups.get_tensor_model_parallel_group()] if asked.layout.tensor > 1 else []
+        self._first = Firsts(self.parameters, parts, self._lies)
+        group = groups._get_data_parallel_group() if self.data_ranks > 1 else None
+        self.norms = Norms(asked.micro, asked.batch, ranks=group)
+        return self.norms
+
+    def _lies(self, one: nn.Parameter) -> Lies:
+        """AutoTP marks what it divides."""
+        return Lies() if getattr(one, "tensor_model_parallel", False) else Lies(self.asked.layout.tensor)
 
     def close(self) -> None:
         self.engine.destroy()

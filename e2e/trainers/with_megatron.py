@@ -14,8 +14,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from e2e.asked import BETAS, CLIP, DECAY, EPSILON
+from e2e.gradient_noise import ONE, Norms
 from e2e.layout import check
-from e2e.trainers import Refused, megatron_model
+from e2e.trainers import Refused, megatron_model, megatron_watch
 from e2e.trainers.megatron_marks import Marks
 from e2e.trainers.megatron_refusals import refuse
 
@@ -81,6 +82,7 @@ class MegatronTrainer:
         self.optimizer = self._optimizer()
         self._schedule = get_forward_backward_func()
         self._marks = Marks()
+        self.norms: Norms | None = None
         self._wire()
         self.notes = placed + self._said()
 
@@ -154,10 +156,29 @@ class MegatronTrainer:
             num_microbatches=self.accumulate, seq_length=self.asked.sequence, micro_batch_size=self.asked.micro,
         )  # fmt: skip
         with phase("optimizer"):
-            self.optimizer.step()
+            norm = self.optimizer.step()[1]
+            if self.norms is not None:
+                self.norms.observe_square(self._first.take(), 1 / self.accumulate)
+                self.norms.observe_norm(torch.as_tensor(norm, device=self.device))
             self.model.zero_grad_buffer()
             self.optimizer.zero_grad()
         return torch.stack(losses).mean() if losses else torch.zeros((), device=self.device)
+
+    def watch(self) -> Norms | str:
+        """Each data rank's own gradient of its first micro-batch, from autograd, before it is added to megatron's
+        buffer; and what clipping found."""
+        asked, layout = self.asked, self.asked.layout
+        if self.accumulate == 1 and not self._several:
+            return ONE
+        if layout.expert > 1:
+            return "an expert's gradient is of tokens of several ranks, and other weights' of one rank's: use expert=1"
+        if layout.context > 1:
+            return "each context rank has the gradient of a part of every sequence only: use context=1"
+        if asked.model.tied and layout.pipeline > 1:
+            return "a tied output lies on two stages, of which each has a part of its gradient only: use pipeline=1"
+        self._first, data = megatron_watch.firsts(self.parameters, layout)
+        self.norms = Norms(asked.micro, asked.batch, ranks=data if self._several else None)
+        return self.norms
 
     def _forward(self, micros: Iterator[Tensor], model: nn.Module) -> tuple[Tensor, Loss]:
         """What this stage makes of the next micro-batch; the last stage gives each token's loss."""

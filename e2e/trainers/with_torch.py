@@ -10,18 +10,21 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from e2e import network
-from e2e.gradient_noise import Norms
 from e2e.layout import check
 from e2e.optimizers import Optimizers, clip
 from e2e.trainers import Refused
 from e2e.trainers.torch_kernels import kernels
 from e2e.trainers.torch_mesh import mesh_of, shard, split
+from e2e.trainers.torch_watch import watch
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
     from e2e.asked import Asked
+    from e2e.first_gradients import Firsts
+    from e2e.gradient_noise import Norms
     from e2e.trainers import Phase
+    from e2e.trainers.torch_scatter import Scatter
 
 WRAPPED = {"bfloat16": torch.bfloat16}
 
@@ -37,6 +40,11 @@ def build(asked: Asked, device: torch.device) -> TorchTrainer:
         raise Refused(f"offload of a replicated model: FSDP2 offloads what it shards, stage 2 or 3, not {asked.stage}")
     world = dist.get_world_size()
     accumulate = check(asked.model, layout, world, asked.batch, asked.micro, asked.sequence)
+    if layout.tensor > 1 and layout.data(world) > 1 and asked.stage < 2:
+        raise Refused(
+            f"tensor={layout.tensor} on {layout.data(world)} data ranks at stage {asked.stage}: torch's DDP takes no "
+            "DTensor, which tensor parallelism makes; use stage 2 or 3, which is FSDP2, or megatron"
+        )
     if layout.pipeline > 1:
         from e2e.trainers.torch_pipeline import PipelineTrainer
 
@@ -57,8 +65,10 @@ class TorchTrainer:
         with torch.device("meta"):
             self.network = self._network()
         self.model = self._placed(data)
-        self.optimizer = Optimizers(asked, self.network, data if self._sharded else None)
+        self.optimizer = Optimizers(asked, self.network, data)
         self.norms: Norms | None = None
+        self._first: Firsts | Scatter | None = None
+        self._scale = 1.0
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -85,7 +95,10 @@ class TorchTrainer:
         held.to_empty(device=where)
         network.fill(held, asked.seed)
         if not self._sharded and self.data_ranks > 1:
-            return nn.parallel.DistributedDataParallel(held, process_group=data.get_group())
+            staged = asked.layout.pipeline > 1  # else torch's schedules trip DDP up in its second step, when it orders
+            return nn.parallel.DistributedDataParallel(  # its buckets anew
+                held, process_group=data.get_group(), find_unused_parameters=staged
+            )
         return held
 
     def step(self, tokens: Tensor, phase: Phase) -> Tensor:
@@ -103,23 +116,27 @@ class TorchTrainer:
                 with phase("backward"):
                     loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-            if self.norms is not None and index == 0:
-                self.norms.observe_small(self.parameters, 1 / len(micros))
+            if self.norms is not None and self._first is None and index == 0:
+                self.norms.observe_small(self.parameters, self._scale)
         with phase("optimizer"):
-            norm = self.update()
-            if self.norms is not None:
-                self.norms.observe_norm(norm)
+            self.looked(self.update())
         return total
 
-    def watch(self) -> Norms | None:
-        """Take squared gradient norms from now on: of the first micro-batch, and of the step. None where a step has
-        one micro-batch, or this rank holds a part of the gradients only."""
-        if self.accumulate > 1 and self.asked.layout.pipeline == 1:
-            apart = not self._sharded and self.data_ranks > 1  # DDP: each rank's own, before they are exchanged
-            small = self.asked.micro * (1 if apart else self.data_ranks)
-            group = self.mesh["data"].get_group() if apart else None
-            self.norms = Norms(small, self.asked.batch, ranks=group)
-        return self.norms
+    def watch(self) -> Norms | str:
+        """Take squared gradient norms from now on; or in words why there are none."""
+        found = watch(self.asked, self.network, self.mesh, self.accumulate)
+        if isinstance(found, str):
+            return found
+        self.norms, self._first, self._scale = found.norms, found.first, found.scale
+        return found.norms
+
+    def looked(self, norm: Tensor) -> None:
+        """At the end of a step whose gradient had that norm."""
+        if self.norms is None:
+            return
+        if self._first is not None:
+            self.norms.observe_square(self._first.take(), self._scale)
+        self.norms.observe_norm(norm)
 
     def update(self) -> Tensor:
         """Clip, step, forget the gradients; their norm before they were clipped."""

@@ -14,14 +14,17 @@ from e2e_losses import job, small
 
 from e2e import trainers
 from e2e.data import batch
-from e2e.job import _energy
+from e2e.gradient_noise import ONE, Norms
+from e2e.job import _energy, _pairs
 from e2e.mfu import fits
+from e2e.results import measurements
 from e2e.steps import Steps
+from e2e.told import Told as Job
 from harness import children, models
 from harness.child import Place
 from harness.errors import Skip
 from harness.ranks import OneProcess
-from harness.records import Struct
+from harness.records import Origin, Struct
 
 
 class Spec(Struct, frozen=True):
@@ -42,7 +45,8 @@ def alike(place: Place) -> Told:
     dist.init_process_group("gloo")
     asked = job("torch", small(), stage=place.read(Spec).stage)
     trainer = trainers.build(asked, torch.device("cpu"))
-    norms = trainer.watch()  # type: ignore[attr-defined]
+    norms = trainer.watch()
+    assert not isinstance(norms, str)
     row = torch.from_numpy(batch(0, 0, 1, 0, 1, asked.sequence + 1, asked.model.vocabulary))
     for _ in range(3):
         trainer.step(row.repeat(asked.batch // trainer.data_ranks, 1), trainers.unmarked)
@@ -112,6 +116,18 @@ def test_energy_is_of_the_counter_else_of_the_power_else_absent() -> None:
     assert _energy(Probe({"power": 300.0}), {"power": 100.0}, 2.0, 0, False) == 400.0
     assert _energy(Probe({"clock": 1e9}), {"clock": 1e9}, 2.0, 0, False) is None
     assert _energy(Probe({"energy": 70.0}), {"energy": 50.0}, 2.0, 1, True) == 0.0, "a host's cores are counted once"
+
+
+def test_a_job_without_a_noise_scale_says_why() -> None:
+    """In its record, where a reader looks for it; a norm that is no number makes none, and no file that has NaN."""
+    odd = Norms(1, 2)
+    odd.observe_square(torch.tensor(4.0))
+    odd.observe_norm(torch.tensor(float("nan")))
+    for given, words in ((ONE, "only one gradient"), (odd, "no number")):
+        told = Job(steps=(1.0,) * 10, **_pairs(given))
+        (time, *others) = measurements(told, job("torch", small()), 1, Origin.MEASURED)
+        assert any("no gradient noise scale" in flag and words in flag for flag in time.evidence.flags)
+        assert not any(one.metric.startswith("gradient") for one in others)
 
 
 def test_a_model_without_room_names_the_layers_that_have_it() -> None:
