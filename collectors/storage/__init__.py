@@ -1,0 +1,1 @@
+"""Logs of tools that time disks and the loading of data."""
