@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=None)
     _run(commands)
     _listing(commands)
+    _collect(commands)
     _clusters(commands)
     _report(commands)
     _fit(commands)
@@ -107,6 +108,21 @@ def _listing(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("run", help="a run's folder, or its name under --out")
     parser.add_argument("--out", default=RUNS, metavar="DIR", help=f"folder of runs (default: {RUNS})")
     parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="benchmarks to show")
+
+
+def _collect(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "collect", "bench.collect:collect", "logs of other tools, and device telemetry, as records")
+    add = parser.add_argument
+    add("files", nargs="*", metavar="FILE", help="logs, plain or packed; folders of them; - for standard input")
+    add("--kind", metavar="KIND", help="what the logs are; default: found out, line by line")
+    add("--kinds", action="store_true", help="list the kinds of logs that are read")
+    add("--cluster", metavar="NAME|FILE", help="what the logs ran on; default: not declared, so no share of a peak")
+    add("--out", default=RUNS, metavar="DIR", help=f"folder of runs (default: {RUNS})")
+    add("--dry-run", action="store_true", help="read and show; store nothing")
+    add("--telemetry", action="store_true", help="sample devices, host and network of this machine instead of files")
+    add("--seconds", metavar="TIME", help="telemetry: for how long; default: until Ctrl-C")
+    add("--period", default="100ms", metavar="TIME", help="telemetry: between two samples (default: 100ms)")
+    add("--from", dest="urls", action="append", default=[], metavar="URL", help="telemetry: a Prometheus endpoint")
 
 
 def _clusters(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -59,7 +59,7 @@ def _text(run: Run, cells: Sequence[Cell]) -> str:
     lines += [_reason(cell) for cell in cells if not isinstance(cell.outcome, Ok)]
     lines += [f"problem: {problem}" for problem in run.problems]
     missing = len(run.info.cells) * run.info.launches - len(run.finished)
-    if missing:
+    if missing > 0:
         lines.append(f"{missing} cells are not measured; continue with `bench run --resume {run.path}`")
     return "\n".join(lines)
 

@@ -33,13 +33,25 @@ Take = Callable[[str, str, Found], bool]
 """(kind, stream, record) -> whether it is new: a log often holds the same rows twice."""
 
 
-def read(source: str, kinds: Sequence[Kind], take: Take, forced: bool = False) -> Heard:
-    """Read a file. forced: there is one kind only, and it need not show itself by its marks."""
+TOLD = 0xFFFF  # lines between two words of progress
+
+
+def _silent(line: int) -> None:
+    return
+
+
+def read(
+    source: str, kinds: Sequence[Kind], take: Take, forced: bool = False, tell: Callable[[int], None] = _silent
+) -> Heard:  # fmt: skip
+    """Read a file. forced: there is one kind only, and it need not show itself by its marks. tell: is given the
+    number of a line now and then."""
     work = _Work(Heard(source), kinds, take, forced)
     try:
         for number, text, ended in sources.lines(source):
             work.torn = not ended
             work.line(number, text)
+            if not number & TOLD:
+                tell(number)
     except (sources.Broken, UsageError) as error:
         work.heard.problem = str(error)
     work.close()

@@ -45,7 +45,7 @@ class Device(Struct, frozen=True):
     """One schedulable accelerator: what PyTorch counts as a device (for MI250X, a GCD)."""
 
     name: str
-    vendor: Literal["nvidia", "amd", "cpu"]
+    vendor: Literal["nvidia", "amd", "cpu", "undeclared"]
     granularity: str  # "GPU", "GCD (half a module)", "all cores of the host"
     matches: tuple[str, ...]  # names that such a device is detected under; * stands for any text
     peaks: dict[str, Peak] = {}  # by data type: float32, tf32, float16, bfloat16, float8, int8
@@ -122,7 +122,7 @@ class Cluster(Struct, frozen=True):
 
     name: str
     title: str
-    accelerator: Literal["cpu", "cuda", "rocm"]
+    accelerator: Literal["cpu", "cuda", "rocm", "undeclared"]
     nodes: int
     device: Device
     node: Node
@@ -151,3 +151,14 @@ class Cluster(Struct, frozen=True):
         if link.topology == "mixed" and ranks < self.node.devices:
             return None  # it depends on which devices they are
         return link.per_device.value if link.per_device else None
+
+
+UNDECLARED = Cluster(
+    name="undeclared",
+    title="logs whose cluster was not declared",
+    accelerator="undeclared",
+    nodes=0,
+    device=Device("undeclared", "undeclared", "unknown", ()),
+    node=Node(0),
+)
+"""What logs ran on where nobody says: nothing of it is known, so no share of a peak is."""

@@ -151,9 +151,9 @@ class Provenance(Struct, frozen=True):
     declared: str  # name of the cluster definition
     definition: str  # digest of the definition
     devices: tuple[FoundDevice, ...]
-    ranks: int
-    nodes: int
-    threads: int  # per rank
+    ranks: int | None  # None: a log does not say
+    nodes: int | None
+    threads: int | None  # per rank
     backend: str
     timer: TimerHonesty | None = None
     notes: tuple[str, ...] = ()

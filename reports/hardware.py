@@ -87,7 +87,10 @@ def _kinds(launches: Sequence[Provenance]) -> list[Kind]:
 
 def _worlds(launches: Sequence[Provenance]) -> str:
     """Every world that was started, the largest first: cells of one device and of all ranks need their own."""
-    worlds = {(held.ranks, held.nodes, held.threads, held.backend if held.ranks > 1 else "") for held in launches}
+    worlds = {
+        (held.ranks, held.nodes or 1, held.threads or 1, held.backend if held.ranks > 1 else "")
+        for held in launches if held.ranks  # a log that does not say how many ranks it is of tells of no world
+    }  # fmt: skip
     return "; ".join(
         f"{counted(ranks, 'rank')} on {counted(nodes, 'node')}, {counted(threads, 'thread')} each"
         + (f", {clean(backend)}" if backend else "")

@@ -74,5 +74,5 @@ def _launches(subject: Subject) -> Table:
 
 
 def _launch(held: Provenance) -> tuple[Text, ...]:
-    counts = Text(f"{held.ranks:,}"), Text(f"{held.nodes:,}")
+    counts = [Text("n/a" if number is None else f"{number:,}") for number in (held.ranks, held.nodes)]
     return (Text(clean(held.id)), Text(when(held.started)), Text(clean(held.host)), *counts, Text(clean(held.backend)))

@@ -81,14 +81,14 @@ class Subject:
         """Ranks that share one device where each measures by itself (cells that name no `ranks`)."""
         alone = {record.provenance for record in self.run.records if "ranks" not in record.params}
         held_alone = [held for held in self.launches if held.id in alone]
-        spread = max((held.ranks / max(held.nodes, 1) for held in held_alone), default=1)
+        spread = max((held.ranks / max(held.nodes or 1, 1) for held in held_alone if held.ranks), default=1)
         return max(1, round(spread / max(self.cluster.node.devices, 1)))
 
     @cached_property
     def ranks_per_node(self) -> int:
         """Of the launch with most ranks."""
-        most = max(self.launches, key=lambda held: held.ranks, default=None)
-        return 1 if most is None else max(1, most.ranks // max(most.nodes, 1))
+        ranks, nodes = max(((held.ranks or 1, held.nodes or 1) for held in self.launches), default=(1, 1))
+        return max(1, ranks // nodes)
 
     @cached_property
     def caches(self) -> tuple[Cache, ...]:

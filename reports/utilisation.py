@@ -94,9 +94,9 @@ def per_device(subject: Subject, cell: Cell, rate: Interval) -> Interval:
 def placed(subject: Subject, cell: Cell) -> tuple[int, int]:
     """Ranks of a cell, and the devices that they are on. Ranks that each measure by themselves fill all devices."""
     launch = next((subject.run.provenance.get(r.provenance) for r in _records(subject, cell)), None)
-    if launch is None:
+    if launch is None or not launch.ranks:
         return max(1, ranks_of(cell.params)), max(1, ranks_of(cell.params))
-    together = max(1, round(launch.ranks / max(launch.nodes, 1) / max(subject.cluster.node.devices, 1)))
+    together = max(1, round(launch.ranks / max(launch.nodes or 1, 1) / max(subject.cluster.node.devices, 1)))
     ranks = ranks_of(cell.params) or launch.ranks
     return ranks, -(-ranks // together)
 
