@@ -60,6 +60,7 @@ def _one(collected: Collected, name: str, chosen: Sequence[Kind], forced: bool, 
 
     heard = reading.read(name, chosen, source.take, forced, tell)
     source.settle()
+    heard.kinds, heard.repeated = source.kinds, source.repeated
     return heard
 
 

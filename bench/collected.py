@@ -108,8 +108,10 @@ class Source:
     def __init__(self, collected: Collected, name: str) -> None:
         self._collected, self._name = collected, name
         self._seen: set[int] = set()
-        self._doubtful: tuple[str, Found] | None = None
+        self._doubtful: tuple[str, str, Found] | None = None
         self._repeating = False
+        self.kinds: dict[str, int] = {}
+        self.repeated = 0
 
     def take(self, kind: str, stream: str, found: Found) -> bool:
         """Whether the record is counted, or may yet be."""
@@ -123,19 +125,24 @@ class Source:
             self._repeating = False
             self.settle()
         elif self._repeating:
+            self.repeated += 1
             return False
         elif self._doubtful is not None:
             self._doubtful, self._repeating = None, True
+            self.repeated += 2
             return False
         else:
-            self._doubtful = stream, found
+            self._doubtful = kind, stream, found
             return True
-        self._collected.add(self._name, stream, found)
+        self._add(kind, stream, found)
         return True
 
     def settle(self) -> None:
         """What was in doubt stood alone: it counts."""
         if self._doubtful is not None:
-            stream, found = self._doubtful
-            self._doubtful = None
-            self._collected.add(self._name, stream, found)
+            doubtful, self._doubtful = self._doubtful, None
+            self._add(*doubtful)
+
+    def _add(self, kind: str, stream: str, found: Found) -> None:
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        self._collected.add(self._name, stream, found)

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 
 from collectors.parser import Kind
-from harness.errors import unknown
+from harness.errors import CannotRun, unknown
+
+ENTRY_POINTS = "bench.kinds"
+"""Group under which other packages offer a `Kind` of their own."""
 
 MODULES: tuple[str, ...] = ()
 """Below `collectors`, in the order in which they are asked about a line."""
 
 
 def load() -> list[Kind]:
-    return [importlib.import_module(f"collectors.{name}").KIND for name in MODULES]
+    """Ours, then those of installed plug-ins. CannotRun names a plug-in that does not load."""
+    own = [importlib.import_module(f"collectors.{name}").KIND for name in MODULES]
+    return [*own, *map(_plugin, importlib.metadata.entry_points(group=ENTRY_POINTS))]
+
+
+def _plugin(entry: importlib.metadata.EntryPoint) -> Kind:
+    try:
+        kind = entry.load()
+    except Exception as error:
+        raise CannotRun(
+            f"the kind of log '{entry.name}' cannot be loaded from {entry.value}: {type(error).__name__}: {error}. "
+            "Repair or uninstall the package that offers it."
+        ) from error
+    if not isinstance(kind, Kind):
+        raise CannotRun(f"the kind of log '{entry.name}' ({entry.value}) is no collectors.parser.Kind. Uninstall it.")
+    return kind
 
 
 def chosen(name: str | None) -> list[Kind]:

@@ -83,6 +83,7 @@ COMMANDS = {
     "bench list": "bench list",
     "bench doctor": "bench doctor",
     "bench report": "bench report RUN --format md --out written",
+    "bench collect": f"bench collect {ROOT}/tests/fixtures/nccl_tests/two_runs.txt --out other",
     "bench fit alphabeta": f"bench fit alphabeta {ROOT}/tests/fixtures/nccl_tests/two_runs.txt",
     "bench fit cbs": f"bench fit cbs {ROOT}/tests/fixtures/critical_batch.csv",
     "bench clusters show": "bench clusters show h100",
