@@ -40,7 +40,7 @@ class Plan:
     def seconds(self, cells: Iterable[Planned]) -> float:
         """What cells take in one launch: each at most at both caps in both cadences, or about what its work takes."""
         most = 2 * (self.suite.policy.cap + self.suite.policy.warmup_cap)
-        return sum(self.benchmarks[cell.benchmark].seconds or most for cell in cells)
+        return sum(self.benchmarks[cell.benchmark].takes(cell.params) or most for cell in cells)
 
 
 def budget(plan: Plan) -> float:

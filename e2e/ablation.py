@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from e2e.mfu import LIMIT, START, JobParams, diverged, possible
+from e2e.mfu import LIMIT, START, JobParams, diverged, lasts, possible
 from harness.errors import Skip
 from harness.records import Better, Evidence, Measurement, Origin
 from harness.registry import benchmark
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 JOINT = "+"
 BRIEF = 1.0  # s of timed steps in a world that is asked for its memory only
+ALONE = 8.0  # s of such a world, about
 FIELDS = ("trainer", "dtype", "stage", "tensor", "pipeline", "sequence_parallel", "recompute", "optimizer", "compile",
           "kernel", "offload", "micro_batch")  # fmt: skip
 
@@ -60,7 +61,12 @@ class AblationParams(JobParams, frozen=True):
             raise ValueError(f"technique '{self.technique}': {str(error).replace('$.', '')}") from error
 
 
-@benchmark("e2e.ablation", version=1, params=AblationParams, scope="group", rate="ratio", seconds=60)
+def pair_lasts(params: AblationParams) -> float:
+    """About what a cell takes, s: both jobs in turns, then a world for each by itself, which is soon over."""
+    return lasts(params) + 2 * ALONE
+
+
+@benchmark("e2e.ablation", version=1, params=AblationParams, scope="group", rate="ratio", seconds=pair_lasts)
 def ablation(ctx: Context, params: AblationParams) -> Sequence[Measurement]:
     """One technique's factor on throughput and memory, in turns with the same job without it."""
     from e2e.launch import launched, settle

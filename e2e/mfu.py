@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SEQUENCE = 512  # tokens, where none are asked for, or the model's context where that is shorter
 LIMIT = 3.0  # a job may take that many times its seconds, and START beyond
 START = 240.0  # s to import, build and compile
+AROUND = 24.0  # s of a world that are not timed steps: to import, build and settle, and to look into it afterwards
 MICROS = 2  # micro-batches: fewer show no gradient noise
 Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]
 
@@ -89,7 +90,12 @@ class JobParams(Struct, frozen=True):
         )  # fmt: skip
 
 
-@benchmark("e2e.mfu", version=1, params=JobParams, scope="group", rate="tokens", seconds=40)
+def lasts(params: JobParams) -> float:
+    """About what a cell takes, s: warm-up and timed steps, and what is around them."""
+    return 1.25 * params.seconds + AROUND
+
+
+@benchmark("e2e.mfu", version=1, params=JobParams, scope="group", rate="tokens", seconds=lasts)
 def mfu(ctx: Context, params: JobParams) -> Sequence[Measurement]:
     """A training job: tokens per second, the FLOP behind them, and where a step's time goes."""
     from e2e.results import measurements
@@ -123,24 +129,32 @@ def possible(ctx: Context, params: JobParams) -> Asked:
 
 
 def fits(ctx: Context, asked: Asked, ranks: int) -> None:
-    """Skip where not even the states of the model have room (ZeRO, figure 1), before anything is started."""
+    """Skip where not even the states of the model (ZeRO, figure 1) and the least of its activations have room, before
+    anything is started."""
+    from e2e.activations import least
+
     layout = asked.layout
     split = layout.tensor * layout.pipeline
     kind = "bfloat16" if asked.dtype == "float8" else asked.dtype
     offload: Tier = asked.offload if asked.stage else "none"
     plan = Plan(asked.stage, layout.data(ranks), ranks, offload, dtype=kind)
 
-    def needed(layers: int) -> float:
+    def states(layers: int) -> float:
         return model_states(parameters(msgspec.structs.replace(asked.model, layers=layers)) / split, plan).device
 
+    def needed(layers: int) -> float:
+        return states(layers) + least(asked, layers, ranks)
+
     free = ctx.accelerator.memory_free() / (ctx.per_node if ctx.accelerator.name == "cpu" else 1)
-    whole = needed(asked.model.layers)
-    if whole > free:
-        most = deepest(lambda layers: needed(layers) <= free, asked.model.layers, asked.model.layers)
-        hint = f"layers={most} would fit" if most else "not one layer would fit: divide it further (tensor, stage)"
+    whole = asked.model.layers
+    if needed(whole) > free:
+        most = deepest(lambda layers: needed(layers) <= free, whole, whole)
+        ways = "divide it further (tensor, stage), or take recompute=full and shorter sequences"
+        hint = f"layers={most} would fit" if most else f"not one layer would fit: {ways}"
         raise Skip(
-            f"weights, gradients and states of {asked.model.title} take {show_size(whole)} on each rank, and "
-            f"{show_size(free)} are free; {hint}"
+            f"{asked.model.title} takes at least {show_size(needed(whole))} on each rank, {show_size(states(whole))} "
+            f"for weights, gradients and states and {show_size(least(asked, whole, ranks))} for activations of "
+            f"{asked.micro} x {asked.sequence} tokens, and {show_size(free)} are free; {hint}"
         )
 
 

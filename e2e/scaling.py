@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from e2e.mfu import JobParams, train
+from e2e.mfu import JobParams, lasts, train
 from harness.records import Measurement
 from harness.registry import benchmark
 
@@ -33,7 +33,7 @@ class ScalingParams(JobParams, frozen=True):
         return msgspec.convert({key: held[key] for key in JobParams.__struct_fields__} | {"batch": whole}, JobParams)
 
 
-@benchmark("e2e.scaling", version=1, params=ScalingParams, scope="group", rate="tokens", seconds=30)
+@benchmark("e2e.scaling", version=1, params=ScalingParams, scope="group", rate="tokens", seconds=lasts)
 def scaling(ctx: Context, params: ScalingParams) -> Sequence[Measurement]:
     """A job on this many ranks, for the efficiency of more of them: weak or strong scaling."""
     from e2e.results import measurements

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -25,6 +25,7 @@ ENTRY_POINTS = "bench.benchmarks"
 
 Function = Callable[["Context", Any], "Sequence[Measurement]"]
 Parts = Callable[[Any], "Sequence[Struct]"]
+Seconds = Callable[[Any], float]
 F = TypeVar("F", bound=Function)
 Scope = Literal["group", "device", "host"]
 
@@ -37,7 +38,7 @@ class Benchmark:
     once on every host, in one process that starts others as it needs them (harness.children).
     rate: name of the rate that headlines it. needs: importable modules beyond torch. parts: the cells
     that one asked-for cell stands for, where it is not one: the products of a model's layer. seconds: about what a
-    cell takes in a suite, where that is its work's to say and not the policy's; else 0.
+    cell takes in a suite, where that is its work's to say and not the policy's, or that from its parameters; else 0.
     """
 
     name: str
@@ -49,7 +50,15 @@ class Benchmark:
     rate: str
     needs: tuple[str, ...] = ()
     parts: Parts | None = None
-    seconds: float = 0.0
+    seconds: float | Seconds = 0.0
+
+    def takes(self, params: Mapping[str, Any]) -> float:
+        """`seconds` of the cell with these parameters."""
+        import msgspec
+
+        if callable(self.seconds):
+            return self.seconds(msgspec.convert(params, self.params))
+        return self.seconds
 
 
 _registered: dict[str, Benchmark] = {}
@@ -65,7 +74,7 @@ def benchmark(
     summary: str = "",
     needs: tuple[str, ...] = (),
     parts: Parts | None = None,
-    seconds: float = 0.0,
+    seconds: float | Seconds = 0.0,
 ) -> Callable[[F], F]:
     """Register the decorated function `(Context, params) -> measurements` under `name`.
 

@@ -82,7 +82,14 @@ class CbsParams(Struct, frozen=True):
         return tuple(held)
 
 
-@benchmark("e2e.cbs", version=1, params=CbsParams, scope="group", rate="steps", seconds=40)
+def lasts(params: CbsParams) -> float:
+    """About what a cell takes, s: the trials of every batch size, of which tuning mostly tries four rates."""
+    from e2e.cbs.tasks import trial
+
+    return trial(params) * len(params.batches) * (4 * params.tuning + params.seeds)
+
+
+@benchmark("e2e.cbs", version=1, params=CbsParams, scope="group", rate="steps", seconds=lasts)
 def cbs(ctx: Context, params: CbsParams) -> Sequence[Measurement]:
     """Steps to a target held-out loss at each batch size, at a tuned learning rate.
 

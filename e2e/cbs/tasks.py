@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from e2e.cbs.trials import Task
     from harness.context import Context
 
+TRIAL = {"least_squares": 0.05, "text": 14.0}  # s, about, on a host of two cores with a rank on each
+SEQUENCE = 64  # tokens, of which a text trial takes that long
 STATE = 24  # B a weight: itself, its gradient, its average, two of Adam's, and a copy while a loss is taken
+
+
+def trial(params: CbsParams) -> float:
+    """About what one training run takes, s; of a larger model or longer sequences in proportion to what they add."""
+    if not params.model:
+        return TRIAL[params.task] * (params.sequence / SEQUENCE if params.task == "text" else 1.0)
+    return TRIAL["text"] * params.sequence / SEQUENCE * parameters(models.load(params.model)) / parameters(SMALL)
 
 
 def refuse(params: CbsParams) -> None:
