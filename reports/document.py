@@ -76,6 +76,8 @@ def _summary(subject: Subject, count: Tally) -> str:
     text = f"{count.measured:,} of {counted(count.planned, 'cell')} {verb}"
     if subject.modelled:
         return f"{text}: every number comes from a model of the declared cluster."
+    if verb == headline.PARSED:
+        return f"{counted(count.measured, 'cell')} parsed: every number is one that a log of another tool holds."
     if subject.run.info.launches == 1:
         return f"{text} in one launch: intervals are within the run."
     return f"{text} in {subject.run.info.launches} launches of fresh processes."

@@ -64,6 +64,8 @@ def facts(subject: Subject) -> tuple[Fact, ...]:
 
 
 def _declared(cluster: Cluster) -> str:
+    if not cluster.nodes:
+        return "nothing: the logs were read without --cluster"
     nodes = f"{counted(cluster.nodes, 'node')} of " if cluster.nodes > 1 else ""
     return f"{nodes}{cluster.node.devices} × {clean(cluster.device.name)}"
 
@@ -88,11 +90,13 @@ def _kinds(launches: Sequence[Provenance]) -> list[Kind]:
 def _worlds(launches: Sequence[Provenance]) -> str:
     """Every world that was started, the largest first: cells of one device and of all ranks need their own."""
     worlds = {
-        (held.ranks, held.nodes or 1, held.threads or 1, held.backend if held.ranks > 1 else "")
+        (held.ranks, held.nodes or 0, held.threads or 0, held.backend if held.ranks > 1 else "")
         for held in launches if held.ranks  # a log that does not say how many ranks it is of tells of no world
     }  # fmt: skip
     return "; ".join(
-        f"{counted(ranks, 'rank')} on {counted(nodes, 'node')}, {counted(threads, 'thread')} each"
+        counted(ranks, "rank")
+        + (f" on {counted(nodes, 'node')}" if nodes else "")
+        + (f", {counted(threads, 'thread')} each" if threads else "")
         + (f", {clean(backend)}" if backend else "")
         for ranks, nodes, threads, backend in sorted(worlds, reverse=True)
     )
@@ -104,7 +108,11 @@ def _rows(subject: Subject) -> list[tuple[Text, ...]]:
     names = [f"{kind.count} × {clean(kind.device.name)} on {clean(kind.host)}" for kind in kinds]
     memory = [show_size(kind.device.memory) for kind in kinds if kind.device.memory]
     rows = [
-        _row("Devices", f"{_declared(cluster)} ({clean(device.granularity)})", "; ".join(names)),
+        _row(
+            "Devices",
+            _declared(cluster) + (f" ({clean(device.granularity)})" if cluster.nodes else ""),
+            "; ".join(names),
+        ),
         _row("Memory each", _peak(cluster, device.memory), ", ".join(dict.fromkeys(memory))),
         _row("Memory bandwidth", _peak(cluster, device.bandwidth), ""),
         _row("Inside a node", _link(cluster), ""),

@@ -14,7 +14,20 @@ from harness.summary import Cell, Figure
 from harness.units import Unit
 from reports.model import Column, Group, Hero, Notes, Table, Text
 from reports.numbers import percent, shown
-from reports.reading import best, family, figures_of, grouped, is_cached, member, origin_words, rate_name, say, say_all
+from reports.reading import (
+    best,
+    family,
+    figures_of,
+    grouped,
+    is_cached,
+    is_collected,
+    member,
+    origin_words,
+    origins,
+    rate_name,
+    say,
+    say_all,
+)
 from reports.shares import Share, of_peak, of_published
 from reports.subject import Subject, beyond_caches, interval_title
 from reports.text import clean, sentence, spoken
@@ -30,7 +43,10 @@ APART = (
     "memory.random", "memory.latency", "memory.numa", "memory.transfer",
 )  # fmt: skip
 JOB = "e2e.mfu"
+COLLECTED = ("collectives", "network", "memory", "gemm", "offload", "e2e")
+"""Families of logs of which the best may lead; the state of a device is no result."""
 HEROES = 4
+PARSED = Origin.PARSED.value
 PRODUCTS = ("gemm.square", "gemm.shape", "gemm.peak")
 
 
@@ -70,11 +86,16 @@ def _leads(cell: Cell) -> bool:
     that says nothing by itself (padding's rate, a stride's)."""
     if cell.benchmark == "gemm.transformer":
         return cell.params.get("part") == "layer"
+    if is_collected(cell):
+        return family(cell.benchmark) in COLLECTED
     return cell.benchmark not in APART and (family(cell.benchmark) != "e2e" or cell.benchmark == JOB)
 
 
 def _identity(cell: Cell) -> tuple[str, str, str, bool, str]:
     dtype, op, trainer = (clean(cell.params.get(key, "")) for key in ("dtype", "op", "trainer"))
+    if is_collected(cell):
+        op = op or next((clean(cell.params[key]) for key in ("operation", "test") if key in cell.params), "")
+        trainer = trainer or clean(cell.params.get("framework", ""))
     return cell.benchmark, dtype, op, is_cached(cell.params), trainer
 
 
@@ -88,7 +109,7 @@ def _of_peak(subject: Subject, figure: Figure, cells: Sequence[Cell]) -> Share:
 def _eligible(subject: Subject, cells: Sequence[Cell]) -> tuple[list[Figure], str]:
     """Figures of the headline rate, and a remark. Memory counts only where its working set is no cache's."""
     remark = ""
-    if family(cells[0].benchmark) == "memory":
+    if family(cells[0].benchmark) == "memory" and not is_collected(cells[0]):
         cells, remark = beyond_caches(subject, cells)
     return figures_of(cells, rate_name(cells[0])), remark
 
@@ -186,4 +207,7 @@ def alarms(made: Sequence[Best]) -> tuple[str, ...]:
 
 
 def verb(subject: Subject) -> str:
-    return Origin.MODELLED.value if subject.modelled else Origin.MEASURED.value
+    """What was done to the cells that have numbers: 'measured', 'modelled', or 'parsed' where logs are all there is."""
+    if subject.modelled:
+        return Origin.MODELLED.value
+    return PARSED if origins(subject.measured) == [Origin.PARSED] else Origin.MEASURED.value

@@ -123,7 +123,7 @@ class Part:
     subtitle: str
     run: str
     created: str
-    verb: str  # "measured" or "modelled": what was done to the cells that have numbers
+    verb: str  # "measured", "modelled" or "parsed": what was done to the cells that have numbers
     banner: str  # said on every page where numbers are modelled, else ""
     summary: str
     facts: tuple[Fact, ...]

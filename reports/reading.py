@@ -177,3 +177,8 @@ def origin_words(found: Sequence[Origin]) -> str:
 def measured(cells: Iterable[Cell]) -> list[Cell]:
     """Cells that have numbers. A cell of which one launch failed keeps those of the others."""
     return [cell for cell in cells if cell.figures]
+
+
+def is_collected(cell: Cell) -> bool:
+    """Whether a cell is a log's and not a measurement of this suite."""
+    return bool(cell.figures) and all(figure.origin is Origin.PARSED for figure in cell.figures)

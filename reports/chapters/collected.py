@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.records import Origin, cell_name
+from harness.records import cell_name
 from harness.summary import Cell, Figure
 from harness.units import show_size
 from reports.figures.alt import of_curves
@@ -25,11 +25,6 @@ RATES = ("busbw", "bandwidth", "algbw")
 CURVE = 4  # sizes from which a curve is drawn
 PANELS = 8
 CONTRADICTION = "contradiction: "
-
-
-def is_collected(cell: Cell) -> bool:
-    """Whether a cell is a log's and not a measurement of this suite."""
-    return bool(cell.figures) and all(figure.origin is Origin.PARSED for figure in cell.figures)
 
 
 def chapter(subject: Subject, cells: Sequence[Cell]) -> Chapter:

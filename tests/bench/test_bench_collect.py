@@ -98,9 +98,10 @@ def test_a_log_becomes_a_run_that_other_commands_read(run: Run, capfd: pytest.Ca
     for command in (["show", found["run"]], ["report", found["run"], "--format", "html,md"]):
         assert main.main(command) == 0
         assert "missing" not in capfd.readouterr().out.lower()
-    page = Path(found["run"], "report.md").read_text()
+    page = Path(found["run"], "report.html").read_text()
     assert "Collected from logs" in page
-    assert "12.5" in page or "13" in page
+    assert re.search(r"7\.50\s*µs", page)
+    assert "every number is one that a log of another tool holds" in page
 
 
 def test_kinds_lists_and_forcing_reads_one_kind_only(run: Run) -> None:
