@@ -76,8 +76,7 @@ class Norms:
             raise ValueError(f"{len(self._small)} small gradients were observed, and {len(self._big)} big ones")
         if not self._small:
             return (), ()
-        both = torch.stack((torch.stack(self._small), torch.stack(self._big))).tolist()
-        return tuple(both[0]), tuple(both[1])
+        return tuple(torch.stack(self._small).tolist()), tuple(torch.stack(self._big).tolist())
 
     def measurements(self, origin: Origin, flags: tuple[str, ...] = ()) -> list[Measurement]:
         """gradient_small and gradient_big, a sample for each observed step; none where nothing was observed."""
@@ -127,6 +126,7 @@ def _of_one_kind(gradients: list[Tensor]) -> Tensor:
     local = [one.to_local() if isinstance(one, DTensor) else one for one in gradients]
     total = torch.stack(torch._foreach_norm(local, 2.0, torch.float32)).square().sum()
     if isinstance(first, DTensor):
+        total = total.to(first.device_mesh.device_type)  # offloaded gradients lie on the host, where NCCL cannot go
         for dimension, placement in enumerate(first.placements):
             if not placement.is_replicate():  # is_shard is not true of every kind that two dimensions cut
                 dist.all_reduce(total, group=first.device_mesh.get_group(dimension))

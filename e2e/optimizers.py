@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from e2e.asked import BETAS, CLIP, DECAY, EPSILON
+from e2e.gradient_noise import squared_norm
 from e2e.trainers import Refused
 
 if TYPE_CHECKING:
@@ -62,23 +63,16 @@ def groups(named: list[tuple[str, nn.Parameter]]) -> list[dict[str, object]]:
 def clip(parameters: Iterable[nn.Parameter], stages: dist.ProcessGroup | None = None) -> Tensor:
     """Scale gradients down to a norm of at most CLIP over all ranks; the norm before. stages: ranks of a pipeline, each
     with parameters of its own."""
-    held: dict[object, list[Tensor]] = {}
-    for one in parameters:
-        if one.grad is not None:
-            held.setdefault(getattr(one, "device_mesh", None), []).append(one.grad)
-    squares = [_whole(nn.utils.get_total_norm(those)) ** 2 for those in held.values()]
-    total = torch.stack(squares).sum()
+    held = list(parameters)
+    total = squared_norm(held)
     if stages is not None:
         dist.all_reduce(total, group=stages)
     norm = total.sqrt()
     scale = (CLIP / (norm + 1e-6)).clamp(max=1.0)
-    for those in held.values():
-        torch._foreach_mul_([one.to_local() if isinstance(one, DTensor) else one for one in those], scale)
+    found = [one.grad for one in held if one.grad is not None]
+    local = [one.to_local() if isinstance(one, DTensor) else one for one in found]
+    torch._foreach_mul_(local, scale.to(local[0].device))  # offloaded gradients lie on the host
     return norm
-
-
-def _whole(norm: Tensor) -> Tensor:
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def _adamw(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LIMIT, START = 20.0, 240.0  # a job may take that many times its seconds, and START beyond; s
 EACH = 60.0  # s that a seed's round may take over all methods
-AROUND, A_ROUND = 15.0, 0.8  # s, about: to start and build; of a seed's round over all methods
+AROUND, A_STEP = 15.0, 0.2  # s, about: to start and build; a step of two layers on a host of two cores
 PATIENCE = 2.0  # times the least that the turns spend on a declared link
 OUTER = 13  # flat float32 vectors that the three outer steps hold at once: 3, 4 and 6
 Whole = Annotated[int, msgspec.Meta(ge=0, le=1 << 24)]
@@ -81,8 +81,12 @@ class LocalParams(Struct, frozen=True):
 
 
 def lasts(params: LocalParams) -> float:
-    """About what a cell takes, s: its timed rounds, which come after untimed ones, and its seeds' training."""
-    return 2 * params.seconds + AROUND + A_ROUND * params.rounds * params.seeds
+    """About what a cell takes, s: turns of two rounds of each method, the fewest or as long as asked, and the training
+    of every seed."""
+    from e2e.local.told import LEAST, METHODS
+
+    each = A_STEP * params.local_steps * len(METHODS)
+    return AROUND + max(2 * params.seconds, 2 * (LEAST + 1) * each) + each * params.rounds * params.seeds
 
 
 @benchmark("e2e.local_steps", version=1, params=LocalParams, scope="group", rate="tokens", seconds=lasts)

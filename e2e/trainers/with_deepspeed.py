@@ -147,7 +147,8 @@ class DeepspeedTrainer:
         self.norms.observe_square(self._first.take(), 1 / self.accumulate)
         norm = self._first.now().sqrt() if self._plain else None
         self.engine.step()
-        self.norms.observe_norm(torch.as_tensor(self.engine.get_global_grad_norm() if norm is None else norm))
+        known = self.engine.get_global_grad_norm() if norm is None else norm
+        self.norms.observe_norm(torch.as_tensor(known, dtype=torch.float32, device=self.device))
 
     @property
     def _plain(self) -> bool:

@@ -159,7 +159,7 @@ class MegatronTrainer:
             norm = self.optimizer.step()[1]
             if self.norms is not None:
                 self.norms.observe_square(self._first.take(), 1 / self.accumulate)
-                self.norms.observe_norm(torch.as_tensor(norm, device=self.device))
+                self.norms.observe_norm(torch.as_tensor(norm, dtype=torch.float32, device=self.device))
             self.model.zero_grad_buffer()
             self.optimizer.zero_grad()
         return torch.stack(losses).mean() if losses else torch.zeros((), device=self.device)
