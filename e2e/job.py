@@ -6,7 +6,7 @@ import gc
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from e2e.told import EXPOSED, PARTS, Job, Parts, Told
@@ -66,7 +66,6 @@ def _measured(
     parts, busy = _parts(job, steps, ranks, device)
     norms = _observed(job, steps)
     losses = tuple(steps.losses())
-    energy = sum(spent_by_all) / len(taken)
     parameters = sum(one.numel() for one in trainer.parameters)
     seen = _pairs(norms)
     notes = trainer.notes
@@ -74,7 +73,7 @@ def _measured(
     return Told(
         notes=notes, parameters=parameters, steps=tuple(taken), warmup=warmup, settled=calm, stopped=stopped,
         width=width, losses=losses, parts=tuple(parts), busy=tuple(busy), memory=memory,
-        energy=None if math.isnan(energy) else energy, **seen,
+        energy=_a_step(spent_by_all, len(taken)), **seen,
     )  # fmt: skip
 
 
@@ -109,6 +108,12 @@ def _energy(probe: Probe, before: Mapping[str, float], seconds: float, local: in
     if "power" in before and "power" in after:
         return (before["power"] + after["power"]) / 2 * seconds
     return None
+
+
+def _a_step(spent: Sequence[float], steps: int) -> float | None:
+    """J of one step over all devices, of what each spent in all; None where that of one is not known."""
+    whole = sum(spent) / steps
+    return None if math.isnan(whole) else whole
 
 
 def _memory(accelerator: Accelerator, ranks: Ranks, before: int) -> dict[str, int]:
