@@ -85,6 +85,7 @@ def test_a_technique_changes_what_it_names_and_nothing_else() -> None:
 def test_weak_scaling_grows_the_batch_and_strong_does_not() -> None:
     assert [ScalingParams(mode="weak").job(ranks).batch for ranks in (1, 2, 4)] == [8, 16, 32]
     assert [ScalingParams(mode="strong").job(ranks).batch for ranks in (1, 2, 4)] == [8, 8, 8]
+    assert ScalingParams(mode="weak", tensor=2).job(4).batch == 16, "tensor ranks share sequences"
 
 
 @given(st.integers(0, 5), st.sampled_from([1, 2, 4]))
