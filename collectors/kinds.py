@@ -11,7 +11,10 @@ from harness.errors import CannotRun, unknown
 ENTRY_POINTS = "bench.kinds"
 """Group under which other packages offer a `Kind` of their own."""
 
-MODULES: tuple[str, ...] = ()
+MODULES = (
+    "training.megatron",
+    "collectives.nccl_tests",
+)  # fmt: skip
 """Below `collectors`, in the order in which they are asked about a line."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.records import Better, Evidence, Measurement, Origin, Params, Rate
 from harness.units import Unit
@@ -54,6 +54,11 @@ class Sink(Protocol):
     def torn(self) -> bool:
         """Whether the line being read has no end: the file ends within it, and its last number may be half of one.
         What a tool prints with a fixed number of decimals shows that itself."""
+        ...
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What readers of this kind know of the file together, whichever rank's stream they read."""
         ...
 
     def found(self, found: Found) -> None: ...

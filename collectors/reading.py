@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from collectors import cleaning, documents, sources
 from collectors.parser import Found, Kind, Reader
@@ -70,6 +71,10 @@ class _Out:
     def torn(self) -> bool:
         return self.work.torn
 
+    @property
+    def shared(self) -> dict[str, Any]:
+        return self.work.shared.setdefault(self.kind, {})
+
     def found(self, found: Found) -> None:
         heard = self.work.heard
         if self.work.take(self.kind, self.stream, found):
@@ -97,6 +102,7 @@ class _Work:
     def __init__(self, heard: Heard, kinds: Sequence[Kind], take: Take, forced: bool) -> None:
         self.heard, self.take, self._forced = heard, take, forced
         self.torn = False
+        self.shared: dict[str, dict[str, Any]] = {}
         self._kinds = [kind for kind in kinds if kind.reader is not None]
         self._documents = [kind for kind in kinds if kind.document is not None]
         self._streams: dict[str, _Stream] = {}

@@ -38,6 +38,12 @@ _VERSIONS = (
     re.compile(r"^(?P<name>NCCL) version (?P<value>\S+)"),
 )
 _BEGUN = re.compile(r"\s*[0-9]{1,18}\s+[0-9]{1,18}\s+[a-z]")
+MODERN = ("size", "count", "type", "redop", "root", *("time", "algbw", "busbw", "#wrong") * 2)
+_HEADLESS = re.compile(
+    r"[0-9]{1,18}\s+[0-9]{1,18}\s+[a-z][a-z0-9_]*\s+[a-z]+\s+-?[0-9]{1,9}(?:\s+[0-9.]+){3}\s+(?:[0-9]+|N/A)"
+    r"(?:\s+[0-9.]+){3}\s+(?:[0-9]+|N/A)$"
+)
+_KNOWN = ("nThread ", "Using devices", "(B) ", "out-of-place", "Reducing maxBytes", "Collective test", "WARNING: ")
 _ROOT = re.compile(r"-?[0-9]{1,9}")
 _BOUNDS = re.compile(r"Out of bounds values *: *([0-9]{1,18})")
 _LIBRARY = re.compile(r"nccl-library=(\d+)")
@@ -45,22 +51,14 @@ _LIBRARY = re.compile(r"nccl-library=(\d+)")
 
 def read(text: str) -> Log:
     """Every table in the text. Lines that are not whole are left out, with a warning."""
-    reader, begun, first = _Reader(), "", 0
+    reader = Reader()
     for number, raw in enumerate(text.splitlines(), start=1):
-        line = begun + _PREFIX.sub("", raw)
-        first = first if begun else number
-        message = _MESSAGE.search(line)
-        begun = line[: message.start()] if message else ""
-        if message is None:
-            reader.line(line.strip().lstrip("#").strip(), first)
-        elif message[1] == "WARN":
-            reader.warn(number, message[2])
-        begun = begun if _BEGUN.match(begun) else ""  # a row, cut in two by somebody's message
+        reader.raw(_PREFIX.sub("", raw), number)
     return reader.log()
 
 
 @dataclass
-class _Reader:
+class Reader:
     """What has been read so far. What precedes a table (devices, versions, the program) belongs to it."""
 
     tables: list[Table] = field(default_factory=list)
@@ -72,21 +70,46 @@ class _Reader:
     versions: dict[str, str] = field(default_factory=dict)
     whole: bool = True
     bounds: int = 0
+    average: str = ""
+    begun: str = ""  # a row that somebody's message has cut in two
+    first: int = 0
 
-    def line(self, line: str, number: int) -> None:
+    def raw(self, text: str, number: int) -> bool:
+        """Take a line without its launcher's prefix; False where it is not of these programs, nor of NCCL's own."""
+        line = self.begun + text
+        self.first = self.first if self.begun else number
+        message = _MESSAGE.search(line)
+        begun = line[: message.start()] if message else ""
+        if message is None:
+            taken = self.line(line.strip().lstrip("#").strip(), self.first) or text.strip() == "#"
+        else:
+            taken = True
+            if message[1] == "WARN":
+                self.warn(number, message[2])
+        self.begun = begun if _BEGUN.match(begun) else ""
+        return taken
+
+    def line(self, line: str, number: int) -> bool:
         words = line.split()
         if words[:3] == ["size", "count", "type"]:
             self._header(words, number)
+        elif not self.columns and _HEADLESS.match(line) and _whole_size(words):
+            self._header(list(MODERN), number)
+            self.warn(
+                number, "the header of this table is missing: its rows are read as those of nccl-tests 2.11 and later"
+            )
+            self._row(words, number)
         elif self.columns and _BEGUN.match(line):
             self._row(words, number)
         elif bounds := _BOUNDS.match(line):
             self.bounds = int(bounds[1])
         elif words[:3] == ["Avg", "bus", "bandwidth"]:
-            self.whole = True
+            self.whole, self.average = True, words[-1]
         elif _FAILURE.search(line):
             self.warn(number, line)
         else:
-            self._context(line)
+            return self._context(line) or line.startswith(_KNOWN)
+        return True
 
     def warn(self, number: int, text: str) -> None:
         if len(self.warnings) < WARNED and not any(warning.endswith(f": {text}") for warning in self.warnings):
@@ -96,20 +119,26 @@ class _Reader:
         self._close()
         return Log(tuple(self.tables), tuple(self.warnings))
 
-    def _context(self, line: str) -> None:
+    def _context(self, line: str) -> bool:
+        found = False
         if device := _DEVICE.match(line):
             self.hosts.append((device[1] or "0", device[2], device[3].strip()))
-        elif (program := _PROGRAM.search(line)) and "concluded" not in line:
-            self.program = program[1]
+            found = True
+        elif program := _PROGRAM.search(line):
+            found = True
+            self.program = self.program if "concluded" in line else program[1]
         for pattern in _VERSIONS:
-            if found := pattern.search(line):
-                self.versions[found["name"]] = found["value"]
+            if version := pattern.search(line):
+                self.versions[version["name"]] = version["value"]
+                found = True
         if library := _LIBRARY.search(line):
             self.versions["NCCL"] = nccl_version(int(library[1]))
+            found = True
+        return found
 
     def _header(self, words: list[str], number: int) -> None:
         self._close()
-        self.columns, self.whole, self.bounds = words, False, 0
+        self.columns, self.whole, self.bounds, self.average = words, False, 0, ""
         group = [host for host in self.hosts if host[0] == self.hosts[0][0]]
         nodes, devices = len({host for _, host, _ in group}) or None, tuple(dict.fromkeys(name for *_, name in group))
         self.tables.append(
@@ -122,7 +151,8 @@ class _Reader:
     def _close(self) -> None:
         """Give the last table its rows, and say what is wrong with it as a whole."""
         if self.columns:
-            table = replace(self.tables[-1], rows=tuple(self.rows))
+            average = float(self.average) * 1e9 if _number(self.average) else None
+            table = replace(self.tables[-1], rows=tuple(self.rows), average=average)
             if table.operation is None and table.rows:
                 guessed = operation_from(table.factor, table.rows[-1].redop, table.rows[-1].root)
                 table = replace(table, operation=guessed)
@@ -165,6 +195,11 @@ def _way(values: list[str], deviation: bool) -> Way | None:
     wrong = None if checked == "N/A" else int(last.endswith("*") if deviation else math.ceil(float(checked)))
     time, algbw, busbw = map(float, numbers)
     return Way(time, algbw, busbw, wrong)
+
+
+def _whole_size(words: list[str]) -> bool:
+    """Whether a row without a header has all digits of its size: it is at least `count` elements of 1 B or more."""
+    return int(words[0]) >= int(words[1])
 
 
 def _number(text: str) -> bool:

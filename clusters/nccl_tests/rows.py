@@ -79,6 +79,7 @@ class Table:
     versions: dict[str, str]
     rows: tuple[Row, ...]
     line: int = 1
+    average: float | None = None  # bus bandwidth of all rows as the summary claims it, B/s
 
     @property
     def factor(self) -> float | None:
@@ -128,6 +129,14 @@ def operation_from(factor: float | None, redop: str, root: int | None) -> str | 
     if root is None or root < 0:
         return None
     return "reduce" if reduces else "broadcast"
+
+
+BUS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1, "all_to_all": 1, "gather": 1, "scatter": 1}
+"""busbw / algbw = this times (n - 1) / n; 1 for the other operations (nccl-tests doc/PERFORMANCE.md)."""
+
+
+def bus_factor(operation: str, ranks: int) -> float:
+    return BUS[operation] * (ranks - 1) / ranks if operation in BUS else 1.0
 
 
 def nccl_version(code: int) -> str:
