@@ -13,7 +13,18 @@ ENTRY_POINTS = "bench.kinds"
 
 MODULES = (
     "training.megatron",
+    "training.torchtitan",
+    "training.mllog",
+    "collectives.osu",
+    "collectives.perftest",
     "collectives.nccl_tests",
+    "memory.babelstream",
+    "memory.nvbandwidth",
+    "memory.transferbench",
+    "storage.fio",
+    "smi.nvidia_query",
+    "smi.nvidia_dmon",
+    "training.losses",
 )  # fmt: skip
 """Below `collectors`, in the order in which they are asked about a line."""
 
