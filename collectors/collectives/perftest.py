@@ -13,7 +13,7 @@ from collectors.parser import Found, Kind, Reader, Sink, parsed
 from harness.records import Measurement, Params
 from harness.units import Unit
 
-TITLE = re.compile(r"\s*(?P<op>\S+(?: \S+)?)(?P<both> Bidirectional)? (?P<kind>BW|Latency|BW and Latency) Test\s*$")
+TITLE = re.compile(r"\s*(?P<op>\S+)(?P<both> Bidirectional)? (?P<kind>BW|Latency|BW and Latency) Test\s*$")
 HEAD = re.compile(r"\s*#bytes\s+#iterations\s")
 SETTINGS = {"Number of qps": "pairs", "Link type": "link", "Mtu": "mtu", "Transport type": "transport"}
 
