@@ -4,15 +4,20 @@ B/s there; latencies are ns."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from collectors import checks
 from collectors.numbers import missing, number, value
 from collectors.parser import About, Found, Kind, Reader, Sink, parsed
+from collectors.values import real, row
 from harness.records import Measurement, Params
 from harness.units import Unit
 
 RUNNING = re.compile(r"Running (\w+)\.\s*")
-MATRIX = re.compile(r".*\b(?:bandwidth|latency)\b.*\((GB/s|ns)\)\s*")
+MATRIX = re.compile(r"mem.*? ([A-Z]\w*)\(row\) (->|<-|<->) ([A-Z]\w*)\(column\)(?: .*?)? \((GB/s|ns)\)\s*")
+"""The arrow says which end of a pair is the source; with two heads both are, and row and column keep their order."""
+UNITS = {"GB/s": (Unit.BYTE_PER_SECOND, 1e9), "ns": (Unit.SECOND, 1e-9)}
 COLUMNS = re.compile(r"\s*\d+(?:\s+\d+)*\s*")
 ROW = re.compile(r"\s*(\d+)((?:\s+(?:\d+\.\d{2}|N/A))+)\s*")
 SUM = re.compile(r"SUM (\w+) (\d+\.\d{2})\s*")
@@ -24,7 +29,8 @@ KNOWN = (
     "Driver Version:",
     "Built from Git version:",
     "Waived",
-    "NOTE: ",
+    "NOTE: The reported results may not",
+    "Performance can vary with",
 )
 
 
@@ -37,6 +43,8 @@ class Nvbandwidth:
 
     def _end(self) -> None:
         self._test, self._unit = "", ""
+        self._ends: tuple[str, str, str] = ("", "", "")
+        self._whole = True
         self._columns: list[str] = []
         self._rates: list[float] = []
 
@@ -51,11 +59,11 @@ class Nvbandwidth:
         elif device := DEVICE.fullmatch(text):
             self._devices.append((device[2], "nvidia"))
         elif self._test and (matrix := MATRIX.fullmatch(text)):
-            self._unit, self._columns = matrix[1], []
+            self._ends, self._unit, self._columns = (matrix[1], matrix[2], matrix[3]), matrix[4], []
         elif self._unit and not self._columns and COLUMNS.fullmatch(text):
             self._columns = text.split()
-        elif self._columns and (row := ROW.fullmatch(text)):
-            self._row(row[1], row[2].split(), line)
+        elif self._columns and (cells := ROW.fullmatch(text)):
+            self._row(cells[1], cells[2].split(), line)
         else:
             return text.startswith(KNOWN)
         return True
@@ -65,13 +73,14 @@ class Nvbandwidth:
 
     def _row(self, source: str, words: list[str], line: int) -> None:
         if len(words) != len(self._columns):
+            self._whole = False
             self._sink.warn(line, f"{len(words)} values under {len(self._columns)} columns: left out")
             return
         for target, said in zip(self._columns, words, strict=True):
             known = value(said)
             if known is not None:
                 self._rates.append(known)
-                params: Params = {"test": self._test, "row": int(source), "column": int(target)}
+                params = _pair(self._test, self._ends, source, target)
                 self._give(params, _measured(known, self._unit), line, "")
             elif not missing(said):
                 self._sink.warn(line, f"'{said}' is no number: left out")
@@ -80,20 +89,21 @@ class Nvbandwidth:
         known = number(said)
         if known is None or not self._unit:
             return
-        held = _measured(known.value, self._unit)
+        held = _measured(known.value, self._unit, "_sum")
         contradiction = ""
-        if test == self._test and self._unit == "GB/s":
+        unit, scale = UNITS[self._unit]
+        if test == self._test and self._whole and self._rates:
             total = sum(self._rates)
-            claimed = known.scaled(1e9)._replace(half=0.01e9 * (1 + len(self._rates)))
+            claimed = known.scaled(scale)._replace(half=0.005 * scale * (1 + len(self._rates)))
             contradiction = checks.product(
                 "the sum",
                 claimed,
-                Unit.BYTE_PER_SECOND,
-                checks.exact(total * 1e9),
+                unit,
+                checks.exact(total * scale),
                 checks.exact(1.0),
                 "adding its cells",
             )
-        self._give({"test": test, "row": "sum"}, held, line, contradiction)
+        self._give({"test": test}, held, line, contradiction)
 
     def _give(self, params: Params, held: Measurement, line: int, contradiction: str) -> None:
         about = About(tuple(self._devices), (("nvbandwidth", self._version),) if self._version else ())
@@ -102,10 +112,15 @@ class Nvbandwidth:
         )
 
 
-def _measured(known: float, unit: str) -> Measurement:
-    if unit == "ns":
-        return parsed("latency", Unit.SECOND, known * 1e-9)
-    return parsed("bandwidth", Unit.BYTE_PER_SECOND, known * 1e9)
+def _measured(known: float, unit: str, tail: str = "") -> Measurement:
+    base, scale = UNITS[unit]
+    return parsed(("latency" if unit == "ns" else "bandwidth") + tail, base, known * scale)
+
+
+def _pair(test: str, ends: tuple[str, str, str], row: str, column: str) -> Params:
+    one, two = f"{ends[0]} {row}", f"{ends[2]} {column}"
+    source, target = (two, one) if ends[1] == "<-" else (one, two)
+    return {"test": test, "source": source, "target": target, "bidirectional": ends[1] == "<->"}
 
 
 def document(value_: object, sink: Sink, first: int, last: int) -> bool:
@@ -113,19 +128,29 @@ def document(value_: object, sink: Sink, first: int, last: int) -> bool:
     body = value_.get("nvbandwidth") if isinstance(value_, dict) else None
     if not isinstance(body, dict) or not isinstance(body.get("testcases"), list):
         return False
+    about = About(versions=(("nvbandwidth", str(body["version"])),) if "version" in body else ())
     for case in body["testcases"]:
-        matrix = case.get("bandwidth_matrix") if isinstance(case, dict) else None
-        name = case.get("name") if isinstance(case, dict) else None
-        if not isinstance(matrix, list) or not isinstance(name, str):
-            continue
-        for source, row in enumerate(matrix):
-            for target, said in enumerate(row if isinstance(row, list) else []):
-                known = value(str(said))
-                if known is not None:
-                    params: Params = {"test": name, "row": source, "column": target}
-                    unit = "ns" if "latency" in name else "GB/s"
-                    sink.found(Found("memory.nvbandwidth", params, (_measured(known, unit),), first, last))
+        if isinstance(case, dict) and isinstance(name := case.get("name"), str):
+            for found in _case(name, case, about, first, last):
+                sink.found(found)
     return True
+
+
+def _case(name: str, case: dict[str, Any], about: About, first: int, last: int) -> Iterator[Found]:
+    """A test of the JSON; one that was waived holds no matrix, and one that is cut no word of its unit."""
+    if case.get("status") == "Error" or "error" in case:
+        reason = f"nvbandwidth reports {case.get('error', 'an error')}"
+        yield Found("memory.nvbandwidth", {"test": name}, (), first, last, about, failed=reason)
+    title = MATRIX.fullmatch(str(case.get("bandwidth_description", "")))
+    if title is None:
+        return
+    for at, cells in enumerate(row(case.get("bandwidth_matrix"))):
+        for peer, said in enumerate(row(cells)):
+            if (known := value(str(said))) is not None:
+                params = _pair(name, (title[1], title[2], title[3]), str(at), str(peer))
+                yield Found("memory.nvbandwidth", params, (_measured(known, title[4]),), first, last, about)
+    if (total := real(case.get("sum"))) is not None:
+        yield Found("memory.nvbandwidth", {"test": name}, (_measured(total, title[4], "_sum"),), first, last, about)
 
 
 def reader(sink: Sink) -> Reader:

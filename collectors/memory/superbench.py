@@ -51,7 +51,7 @@ def document(value: object, sink: Sink, first: int, last: int) -> bool:
 
 def _measured(bench: str, metric: str, number: float) -> Measurement:
     last = metric.rpartition("_")[2]
-    if last in ("busbw", "algbw", "bw") and not bench.startswith("disk"):
+    if last in ("busbw", "algbw", "bw") and not bench.startswith(("disk", "cpu-memory")):
         name = "bandwidth" if last == "bw" else last
         return parsed(name, Unit.BYTE_PER_SECOND, number * 1e9)
     if last == "time" and (metric.endswith("_step_time") or bench in _MILLI):

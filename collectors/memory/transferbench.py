@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from collectors.numbers import value
+from collectors import checks
+from collectors.numbers import number, value
 from collectors.parser import About, Found, Kind, Reader, Sink, parsed
 from harness.records import Params
 from harness.units import Unit
@@ -17,6 +18,11 @@ TITLE = re.compile(
 PLACE = r"(?:CPU|GPU) \d+"
 HEAD = re.compile(rf"\s*SRC(?:\+EXE)?\\DST((?:\s+{PLACE})+)\s*")
 ROW = re.compile(rf"\s*({PLACE})\s+(->|<-|<->)((?:\s+(?:\d+\.\d{{2}}|N/A))+)\s*")
+GUTTER = r"\s*[|│]\s*"
+TIMED = rf"{GUTTER}(\d+\.\d{{3}}) GB/s{GUTTER}(\d+\.\d{{3}}) ms{GUTTER}(\d+) bytes{GUTTER}"
+EXECUTOR = re.compile(rf"\s*Executor: (\w+ \d+){TIMED}\d+\.\d{{3}} GB/s \(sum\)\s*")
+TRANSFER = re.compile(rf"\s*Transfer (\d+)\s*{TIMED}(\S.*?) -> (\w+:\d+) -> (\S.*?)\s*")
+AGGREGATE = re.compile(rf"\s*Aggregate \(CPU\)\s*{TIMED}Overhead.*")
 WAYS = {"->": "forward", "<-": "back", "<->": "both"}
 KNOWN = ("[Common]", "[P2P Related]", "Averages (During", "CPU->CPU", "=====")
 
@@ -41,6 +47,8 @@ class Transferbench:
             self._columns = re.findall(PLACE, head[1])
         elif self._columns and (row := ROW.fullmatch(text)):
             self._row(row[1], row[2], row[3].split(), line)
+        elif " GB/s" in text and self._timed(text, line):
+            return True
         elif self._columns and re.match(rf"\s*{PLACE}\s+(?:->|<-|<->)", text):
             self._sink.warn(line, "a row that is not whole: left out")
         else:
@@ -49,6 +57,31 @@ class Transferbench:
 
     def close(self) -> None:
         """Rows are given as they come."""
+
+    def _timed(self, text: str, line: int) -> bool:
+        """A line of a test's results (Utilities.hpp: PrintResults): rate, time and bytes of an executor's, a transfer's
+        or all work."""
+        if found := TRANSFER.fullmatch(text):
+            params: Params = {"transfer": int(found[1]), "source": found[5], "executor": found[6], "target": found[7]}
+            numbers = found.groups()[1:4]
+        elif found := EXECUTOR.fullmatch(text):
+            params, numbers = {"executor": found[1]}, found.groups()[1:4]
+        elif found := AGGREGATE.fullmatch(text):
+            params, numbers = {"executor": "all"}, found.groups()
+        else:
+            return False
+        rate, time, size = number(numbers[0]), number(numbers[1]), number(numbers[2])
+        if rate is None or time is None or size is None:
+            return False
+        rate, time = rate.scaled(1e9), time.scaled(1e-3)
+        said = checks.quotient(
+            "bandwidth", rate, Unit.BYTE_PER_SECOND, checks.exact(size.value), time, "bytes over time"
+        )
+        held = (parsed("bandwidth", Unit.BYTE_PER_SECOND, rate.value), parsed("time", Unit.SECOND, time.value))
+        about = About(versions=(("TransferBench", self._version),) if self._version else ())
+        params = {**params, "size": int(size.value)}
+        self._sink.found(Found("memory.transferbench", params, held, line, line, about, (said,) if said else ()))
+        return True
 
     def _row(self, source: str, way: str, words: list[str], line: int) -> None:
         if len(words) != len(self._columns):
@@ -67,5 +100,5 @@ def reader(sink: Sink) -> Reader:
     return Transferbench(sink)
 
 
-MARKS = ("TransferBench v", "directional copy peak bandwidth", "Bytes Per Direction")
+MARKS = ("Aggregate (CPU)", "Executor: ", "TransferBench v", "directional copy peak bandwidth", "Bytes Per Direction")
 KIND = Kind("transferbench", "TransferBench: peer-to-peer tables", MARKS, reader)

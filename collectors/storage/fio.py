@@ -56,7 +56,7 @@ def document(value: object, sink: Sink, first: int, last: int) -> bool:
     )
     for held in value["jobs"]:
         try:
-            job = msgspec.convert(held, _Job, strict=False)
+            job = msgspec.convert(_modern(held), _Job, strict=False)
         except msgspec.ValidationError as error:
             sink.warn(first, f"a job that is not whole: {error}: left out")
             continue
@@ -78,6 +78,29 @@ def document(value: object, sink: Sink, first: int, last: int) -> bool:
                 )
                 sink.found(found)
     return True
+
+
+def _modern(job: object) -> object:
+    """A job of fio 2 as fio 3 writes it: rates were in KiB/s (`bw`) and times in µs, without a unit in their names."""
+    if not isinstance(job, dict):
+        return job
+    for way in (job.get(name) for name in WAYS):
+        if not isinstance(way, dict) or "bw_bytes" in way or not isinstance(way.get("bw"), (int, float)):
+            continue
+        way["bw_bytes"] = way["bw"] * 1024
+        if isinstance(amount := way.get("io_bytes"), int) and "io_kbytes" not in way:
+            way["io_bytes"] = amount * 1024  # in KiB too, for all its name
+        for name in ("slat", "clat", "lat"):
+            if isinstance(old := way.get(name), dict):
+                way[f"{name}_ns"] = {
+                    key: _nano(one) if key != "percentile" else {at: _nano(time) for at, time in dict(one).items()}
+                    for key, one in old.items() if key in ("min", "max", "mean", "percentile")
+                }  # fmt: skip
+    return job
+
+
+def _nano(time: object) -> object:
+    return time * 1000 if isinstance(time, (int, float)) else time
 
 
 def _params(options: dict[str, Any], job: str) -> Params:
