@@ -139,14 +139,18 @@ def _numbers(way: _Way) -> list[Measurement]:
 
 
 def _contradictions(way: _Way) -> tuple[str, ...]:
-    """Bandwidth against bytes and run time. fio rounds the time to ms, and short jobs by more."""
+    """Rates are totals over the run time. fio rounds the time to ms, and short jobs by more."""
     if way.runtime < 100:
         return ()
-    said = checks.quotient(
-        "bandwidth", checks.exact(way.bw_bytes), Unit.BYTE_PER_SECOND, checks.exact(way.io_bytes),
-        Number(way.runtime / 1e3, 1e-3), "bytes over run time", slack=0.01,
-    )  # fmt: skip
-    return (said,) if said else ()
+    time = Number(way.runtime / 1e3, 1e-3)
+    said = (
+        checks.quotient(name, checks.exact(rate), unit, checks.exact(total), time, why, slack=0.01)
+        for name, rate, unit, total, why in (
+            ("bandwidth", way.bw_bytes, Unit.BYTE_PER_SECOND, way.io_bytes, "bytes over run time"),
+            ("the rate of operations", way.iops, Unit.PER_SECOND, way.total_ios, "operations over run time"),
+        )
+    )
+    return tuple(filter(None, said))
 
 
 KIND = Kind("fio", "fio: JSON and json+", document=document)
