@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from collectors import checks
 from collectors.numbers import Number
 from collectors.parser import About, Found, Kind, Sink, parsed
+from collectors.values import table
 from harness.errors import UsageError
 from harness.records import Measurement, Params
 from harness.units import Unit, parse_size
@@ -93,7 +95,7 @@ def _modern(job: object) -> object:
         for name in ("slat", "clat", "lat"):
             if isinstance(old := way.get(name), dict):
                 way[f"{name}_ns"] = {
-                    key: _nano(one) if key != "percentile" else {at: _nano(time) for at, time in dict(one).items()}
+                    key: _nano(one) if key != "percentile" else {at: _nano(time) for at, time in table(one).items()}
                     for key, one in old.items() if key in ("min", "max", "mean", "percentile")
                 }  # fmt: skip
     return job
@@ -135,7 +137,7 @@ def _numbers(way: _Way) -> list[Measurement]:
             parsed(f"{name}_{short}", Unit.SECOND, latency.percentile[key] * 1e-9)
             for key, short in PERCENTILES.items() if key in latency.percentile
         ]  # fmt: skip
-    return held
+    return [one for one in held if all(map(math.isfinite, one.samples))]
 
 
 def _contradictions(way: _Way) -> tuple[str, ...]:

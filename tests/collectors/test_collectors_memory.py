@@ -66,6 +66,21 @@ def test_superbench_gives_a_unit_only_where_its_documents_do() -> None:
 
 
 @pytest.mark.parametrize(
+    "job",
+    [
+        '{"bw":1e999,"io_bytes":5,"iops":1,"runtime":200,"total_ios":1,"slat":{"percentile":5,"mean":1}}',
+        '{"bw_bytes":1e999,"io_bytes":5,"iops":1e999,"runtime":200,"total_ios":1}',
+        '{"bw_bytes":' + "9" * 400 + ',"io_bytes":5,"iops":1,"runtime":200,"total_ios":1}',
+    ],
+    ids=["no table", "infinite", "too large"],
+)
+def test_what_fio_never_writes_raises_nothing_and_gives_no_infinity(job: str) -> None:
+    text = '{"fio version":"fio-3.1","jobs":[{"jobname":"a","error":0,"read":' + job + "}]}"
+    records, _ = collected(text.encode())
+    assert float("inf") not in values(records, "bandwidth")
+
+
+@pytest.mark.parametrize(
     ("log", "metric", "known"),
     [
         ("fio/sb_disk_performance_fio.json", "iops", 85138.890741),
