@@ -25,13 +25,14 @@ import resource, sys, time
 from collectors import kinds, reading
 sys.path.insert(0, {root!r})
 count = 0
+known = kinds.load()
 def take(kind, stream, found):
     global count
     count += sum(len(one.samples) * one.evidence.block for one in found.measurements if one.metric == "time")
     return True
-begin = time.perf_counter()
-heard = reading.read({path!r}, kinds.load(), take)
-spent = time.perf_counter() - begin
+begin = time.process_time()
+heard = reading.read({path!r}, known, take)
+spent = time.process_time() - begin
 print(heard.lines, spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, count, heard.unread)
 """
 

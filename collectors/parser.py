@@ -69,7 +69,8 @@ class Sink(Protocol):
 
 
 class Reader(Protocol):
-    """Reads the lines of one stream (one rank's output, where a launcher tells them apart)."""
+    """Reads the lines of one stream (one rank's output, where a launcher tells them apart). One of logs that are long
+    may also have `block(text, line)`, which takes a block of whole lines at once, or says False and takes none."""
 
     def feed(self, text: str, line: int) -> bool:
         """Take a line, clean and without its end; False where it is none of this kind's."""

@@ -34,9 +34,6 @@ Take = Callable[[str, str, Found], bool]
 """(kind, stream, record) -> whether it is new: a log often holds the same rows twice."""
 
 
-TOLD = 0xFFFF  # lines between two words of progress
-
-
 def _silent(line: int) -> None:
     return
 
@@ -48,11 +45,12 @@ def read(
     number of a line now and then."""
     work = _Work(Heard(source), kinds, take, forced)
     try:
-        for number, text, ended in sources.lines(source):
-            work.torn = not ended
-            work.line(number, text)
-            if not number & TOLD:
-                tell(number)
+        for number, block in sources.blocks(source):
+            if not work.block(number, block):
+                for at, text, ended in sources.split(number, block):
+                    work.torn = not ended
+                    work.line(at, text)
+            tell(work.heard.lines)
     except (sources.Broken, UsageError) as error:
         work.heard.problem = str(error)
     work.close()
@@ -106,6 +104,17 @@ class _Work:
         self._kinds = [kind for kind in kinds if kind.reader is not None]
         self._documents = [kind for kind in kinds if kind.document is not None]
         self._streams: dict[str, _Stream] = {}
+
+    def block(self, number: int, text: str) -> bool:
+        """Whether the reader at work takes a block of lines at once: a long log is mostly lines of one layout."""
+        bare = self._streams.get("")
+        if bare is None or bare.document is not None or not bare.readers or "\r" in text or "\x1b" in text:
+            return False
+        quick = getattr(bare.readers[0][1], "block", None)
+        if quick is None or not text.endswith("\n") or not quick(text, number):
+            return False
+        self.heard.lines = number + text.count("\n") - 1
+        return True
 
     def line(self, number: int, raw: str) -> None:
         self.heard.lines = number

@@ -39,19 +39,48 @@ class Broken(Exception):
     """What came before in the file stands; the message says why it ends there."""
 
 
+def blocks(name: str) -> Iterator[tuple[int, str]]:
+    """(number of its first line, from 1, text) of each block of whole lines of a file, '-' for standard input; only the
+    last may lack its end. UsageError where the file cannot be opened or is binary; Broken where it ends before its
+    end."""
+    number, held = 1, list[str]()
+    size = 0
+    for text in _decoded(name, _unpacked(name, _blocks(name))):
+        end = text.rfind("\n") + 1
+        if end:
+            whole = "".join([*held, text[:end]])
+            yield number, whole
+            number += whole.count("\n")
+            held, size = [], 0
+        held.append(text[end:])
+        size += len(text) - end
+        if size > LONGEST:  # a line without an end must not fill the memory
+            yield number, "".join(held)
+            held, size = [], 0
+    if rest := "".join(held):
+        yield number, rest
+
+
 def lines(name: str) -> Iterator[tuple[int, str, bool]]:
-    """(number from 1, text, whether its end was there) of each line of a file, '-' for standard input. A carriage
-    return begins a line of the same number: a progress bar writes many. UsageError where it cannot be opened or is
-    binary; Broken where it ends before its end."""
-    number = 1
-    for text, ended in _split(_decoded(name, _unpacked(name, _blocks(name)))):
+    """(number, text, whether its end was there) of each line of a file."""
+    for number, block in blocks(name):
+        yield from split(number, block)
+
+
+def split(number: int, block: str) -> Iterator[tuple[int, str, bool]]:
+    """Lines of a block. A carriage return begins a line of the same number: a progress bar writes many."""
+    *whole, rest = block.split("\n")
+    for text in whole:
         if "\r" in text:
-            *parts, last = text.split("\r")
-            yield from ((number, part, True) for part in parts if part)
-            text = last
-        if text:
-            yield number, text, ended
-        number += ended
+            yield from ((number, part, True) for part in text.split("\r") if part)
+        elif text:
+            yield number, text, True
+        number += 1
+    if rest:
+        *parts, last = rest.split("\r")
+        yield from ((number, part, True) for part in parts if part)
+        if last:
+            yield number, last, False
 
 
 def files(names: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -178,17 +207,3 @@ def _decoded(name: str, blocks: Iterator[bytes]) -> Iterator[str]:
     for block in blocks:
         yield decoder.decode(block)
     yield decoder.decode(b"", True)
-
-
-def _split(texts: Iterator[str]) -> Iterator[tuple[str, bool]]:
-    """(line, whether its end was there). What is beyond the longest line comes as lines of the same number."""
-    rest = ""
-    for text in texts:
-        *whole, rest = (rest + text).split("\n")
-        for line in whole:
-            yield line, True
-        if len(rest) > LONGEST:
-            yield rest, False
-            rest = ""
-    if rest:
-        yield rest, False

@@ -26,7 +26,7 @@ LATENCY = {
 RATES = {"bandwidth (mb/s)": ("bandwidth", Unit.BYTE_PER_SECOND, 1e6), "mb/s": ("bandwidth", Unit.BYTE_PER_SECOND, 1e6),
          "messages/s": ("message_rate", Unit.PER_SECOND, 1.0)}  # fmt: skip
 ROW = re.compile(r"\s*\d{1,18}(?:\s+(?:\d+\.\d{2,}|\d{1,18}|Pass|Fail|-))+\s*")
-CUT = re.compile(r"\d+\.\d?$")
+WHOLE = re.compile(r"\d+\.\d{2,}")
 
 
 class Osu:
@@ -78,7 +78,7 @@ class Osu:
             known = value(said)
             if column == "validation" and said == "Fail":
                 failed = "the check of the data failed"
-            if known is None or CUT.search(said):
+            if known is None or not WHOLE.fullmatch(said):
                 continue
             if column in LATENCY:
                 held.append(parsed(LATENCY[column], Unit.SECOND, known * 1e-6))

@@ -13,31 +13,13 @@ from collections.abc import Callable
 from collectors import checks
 from collectors.numbers import Number, number, value, whole
 from collectors.parser import About, Kind, Reader, Sink
+from collectors.training.megatron_layout import FIELDS, LINE, Layout, layout
 from collectors.training.steps import Steps
 from harness.records import Params, Scalar
 from harness.units import Unit
 
-ITERATION = re.compile(r"iteration +(\d+)/ *(\d+) *\|")
 ARGUMENT = re.compile(r"\s*(\w+) \.{2,} *(\S.*)")
 PAIR = re.compile(r"([^/]+)/([^/]+)")
-FIELDS: dict[str, tuple[str, float]] = {
-    "elapsed time per iteration (ms)": ("time", 1e-3),
-    "elapsed time per iteration (s)": ("time", 1.0),
-    "throughput per GPU (TFLOP/s/GPU)": ("flops", 1e12),
-    "throughput (TFLOP/s/GPU)": ("flops", 1e12),
-    "TFLOPs": ("flops", 1e12),
-    "tokens per GPU (tokens/s/GPU)": ("tokens", 1.0),
-    "tokens-per-second-per-gpu": ("tokens", 1.0),
-    "tokens/sec/gpu": ("tokens", 1.0),
-    "tokens per second": ("tokens_total", 1.0),
-    "samples per second": ("samples_total", 1.0),
-    "lm loss": ("loss", 1.0),
-    "loss": ("loss", 1.0),
-    "grad norm": ("grad_norm", 1.0),
-    "learning rate": ("learning_rate", 1.0),
-    "global batch size": ("batch", 1.0),
-    "MFU": ("mfu", 1.0),
-}
 ARGUMENTS: dict[str, tuple[str, Callable[[str], Scalar]]] = {
     "world_size": ("ranks", whole),
     "tensor_model_parallel_size": ("tensor", whole),
@@ -73,9 +55,10 @@ class Megatron:
         self._steps = Steps(sink, self._params)
         self._layouts: dict[str, tuple[str, float] | None] = {}
         self._consumed: tuple[int, int] | None = None
+        self._layout: Layout | None = None
 
     def feed(self, text: str, line: int) -> bool:
-        found = ITERATION.search(text)
+        found = LINE.search(text)
         if found is not None:
             self._iteration(int(found[1]), text[found.end() :], line)
             return True
@@ -84,6 +67,23 @@ class Megatron:
             self._argument(argument[1], argument[2].strip())
             return True
         return any(known in text for known in KNOWN) or TIMERS.fullmatch(text) is not None
+
+    def block(self, text: str, line: int) -> bool:
+        """A block of iterations, all in the layout of its first line, all with finite numbers, in order. A block with
+        anything else in it is read line by line, and so is one whose samples do not add up."""
+        read = self._layout.read(text) if self._layout else None
+        if read is None:
+            self._layout = layout(text[: text.find("\n")])
+            read = self._layout.read(text) if self._layout else None
+        if read is None or not self._steps.follows(read.iterations):
+            return False
+        if read.consumed and (batch := read.columns.get("batch")):
+            steps = read.iterations[-1] - read.iterations[0]
+            if read.consumed[-1] - read.consumed[0] > steps * max(batch):
+                return False
+            self._consumed = read.iterations[-1], read.consumed[-1]
+        self._steps.extend(read.iterations, read.columns, line)
+        return True
 
     def close(self) -> None:
         self._steps.close()

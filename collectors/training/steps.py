@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import lt
 
 from collectors.parser import About, Found, Sink, parsed
 from collectors.series import Series
@@ -61,6 +62,18 @@ class Steps:
             if series is None:
                 series = self._series[name] = Series()
             series.add(value)
+
+    def follows(self, iterations: Sequence[int]) -> bool:
+        """Whether these go on from what was added, each later than the one before."""
+        return (self._at is None or self._at < iterations[0]) and all(map(lt, iterations, iterations[1:]))
+
+    def extend(self, iterations: Sequence[int], columns: Mapping[str, Sequence[float]], line: int) -> None:
+        """Many iterations that follow, one a line from `line` on, each with every column."""
+        self._first = self._first or line
+        self._last = line + len(iterations) - 1
+        self._at, self._before = iterations[-1], {name: column[-1] for name, column in columns.items()}
+        for name, column in columns.items():
+            self._series.setdefault(name, Series()).extend(column)
 
     def contradict(self, said: str) -> None:
         """Of thousands of iterations the first few contradictions say enough."""

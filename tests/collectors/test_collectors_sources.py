@@ -55,9 +55,9 @@ def test_of_a_packed_log_that_was_cut_off_what_is_whole_is_read(tmp_path: Path, 
     whole = b"".join(b"line %d\n" % number for number in range(200_000))
     held = pack(whole)
     log, seen = write(tmp_path / "log", held[: len(held) // 2]), list[str]()
+    lines = ((text, ended) for _, text, ended in sources.lines(str(log)))
     with pytest.raises(sources.Broken, match="cut off"):
-        for _, text, ended in sources.lines(str(log)):
-            seen += [text] if ended else []
+        seen.extend(text for text, ended in lines if ended)
     assert len(seen) > 10_000
     assert seen == [f"line {number}" for number in range(len(seen))]
 
