@@ -13,8 +13,9 @@ from harness.units import Unit
 
 LOOPS = ("Copy", "Mul", "Add", "Triad", "Dot", "Nstream")
 HEAD = re.compile(r"Function\s+M(i?)Bytes/sec\s+Min \(sec\)\s+Max\s+Average\s*")
-ROW = re.compile(rf"({'|'.join(LOOPS)})\s+(\d+\.\d{{3}})\s+(\d+\.\d{{5}})\s+(\d+\.\d{{5}})\s+(\d+\.\d{{5}})\s*")
-SIZE = re.compile(r"Array size: (\d+\.\d+) ([KM]i?)B \(=.*\)")
+TIME = r"\s+(\d{1,15}\.\d{5})"
+ROW = re.compile(rf"({'|'.join(LOOPS)})\s+(\d{{1,15}}\.\d{{3}}){TIME}{TIME}{TIME}\s*")
+SIZE = re.compile(r"Array size: (\d{1,15}\.\d+) ([KM]i?)B \(=.*\)")
 SIZES = {"K": 1e3, "M": 1e6, "Ki": 2.0**10, "Mi": 2.0**20}
 ARRAYS = {"Copy": 2, "Mul": 2, "Add": 3, "Triad": 3, "Dot": 2, "Nstream": 4}  # that BabelStream counts
 OTHER = re.compile(r"(?:Running (?:kernels|triad) \d+ times|Total size: .*|Driver: .*|(?:Init|Read): .*MBytes/sec\))")

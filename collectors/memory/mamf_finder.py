@@ -17,13 +17,14 @@ from harness.units import Unit
 BENCHMARK = "gemm.mamf"
 TERA = 1e12
 _SHAPE = r"(\d+)x(\d+)x(\d+)"
-_BEST = re.compile(rf"(mean|median|max): +(\d+\.\d) TFLOPS @ {_SHAPE} \(MxNxK\)\s*")
-_FIRST = re.compile(rf"The best outcome was (\d+\.\d)TFLOPS @ {_SHAPE} \(MxNxK\) \(tried (\d+) shapes\)\s*")
+_BEST = re.compile(rf"(mean|median|max): +(\d{{1,15}}\.\d) TFLOPS @ {_SHAPE} \(MxNxK\)\s*")
+_FIRST = re.compile(rf"The best outcome was (\d{{1,15}}\.\d)TFLOPS @ {_SHAPE} \(MxNxK\) \(tried (\d+) shapes\)\s*")
 _TRIED = re.compile(r"Tried +(\d+) shapes => the best outcomes were:\s*")
-_ROW = re.compile(rf" *\d+ \| +(\d+\.\d)\(mean\) +(\d+\.\d)\(median\) +(\d+\.\d)\(max\) @ {_SHAPE} +\| best: .*")
-_ROW_FIRST = re.compile(rf" *\d+ \| +(\d+\.\d) TFLOPS @ {_SHAPE} +\| best: .*")
+_RATE = r"(\d{1,15}\.\d)"
+_ROW = re.compile(rf" *\d+ \| +{_RATE}\(mean\) +{_RATE}\(median\) +{_RATE}\(max\) @ {_SHAPE} +\| best: .*")
+_ROW_FIRST = re.compile(rf" *\d+ \| +(\d{{1,15}}\.\d) TFLOPS @ {_SHAPE} +\| best: .*")
 _OVER_ALL = re.compile(
-    r"(arithmetic mean|geometric mean|geomean): +(\d+\.\d) TFLOPS(?: for \d+ shapes in range: .*)?\s*"
+    r"(arithmetic mean|geometric mean|geomean): +(\d{1,15}\.\d) TFLOPS(?: for \d+ shapes in range: .*)?\s*"
 )
 _DTYPE = re.compile(r"\*\* Dtype: (?:torch\.)?(\w+)\s*")
 _OTHER = re.compile(r"(?:Across \d+ shapes in range: .*|Legend: TFLOPS = 10\*\*12 FLOPS|Elapsed time: .*)\s*")

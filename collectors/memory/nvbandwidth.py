@@ -19,8 +19,8 @@ MATRIX = re.compile(r"mem.*? ([A-Z]\w*)\(row\) (->|<-|<->) ([A-Z]\w*)\(column\)(
 """The arrow says which end of a pair is the source; with two heads both are, and row and column keep their order."""
 UNITS = {"GB/s": (Unit.BYTE_PER_SECOND, 1e9), "ns": (Unit.SECOND, 1e-9)}
 COLUMNS = re.compile(r"\s*\d+(?:\s+\d+)*\s*")
-ROW = re.compile(r"\s*(\d+)((?:\s+(?:\d+\.\d{2}|N/A))+)\s*")
-SUM = re.compile(r"SUM (\w+) (\d+\.\d{2})\s*")
+ROW = re.compile(r"\s*(\d+)((?:\s+(?:\d{1,15}\.\d{2}|N/A))+)\s*")
+SUM = re.compile(r"SUM (\w+) (\d{1,15}\.\d{2})\s*")
 DEVICE = re.compile(r"Device (\d+): (.+?)(?: \([\da-fA-F:.]+\))?\s*")
 VERSION = re.compile(r"nvbandwidth Version: (\S+)\s*")
 KNOWN = (

@@ -17,7 +17,7 @@ from harness.units import Unit
 _KEY = re.compile(r"(?P<bench>[A-Za-z][\w.-]*)(?::(?P<variant>[\w.-]+))?/(?P<metric>[\w./-]+?)(?::(?P<rank>\d{1,9}))?")
 _STREAM = re.compile(
     r"STREAM_(?P<op>COPY|SCALE|ADD|TRIAD)_(?P<dtype>double|float)_gpu_(?P<gpu>\d+)_buffer_(?P<size>\d+)"
-    r"_block_(?P<block>\d+)\s+(?P<rate>\d+\.\d\d)\s+(?P<share>\d+\.\d\d)\s*"
+    r"_block_(?P<block>\d+)\s+(?P<rate>\d{1,15}\.\d\d)\s+(?P<share>\d{1,15}\.\d\d)\s*"
 )
 _STREAM_OTHER = re.compile(
     r"(?:STREAM Benchmark|Buffer size\(bytes\): \d+|Number of warm up runs: \d+|Number of loops: \d+|Check data: \w+"

@@ -11,17 +11,17 @@ from harness.records import Params
 from harness.units import Unit
 
 VERSION = re.compile(r"\s*TransferBench v(\S+)\s*")
-SIZE = re.compile(r"\s*Bytes Per Direction (\d+)\s*")
+SIZE = re.compile(r"\s*Bytes Per Direction (\d{1,18})\s*")
 TITLE = re.compile(
     r"\s*(Unidirectional|Bidirectional) copy peak bandwidth GB/s\s+\[(.+?)\] \((?:GPU-Executor|.*?): (\w+)\)\s*"
 )
 PLACE = r"(?:CPU|GPU) \d+"
 HEAD = re.compile(rf"\s*SRC(?:\+EXE)?\\DST((?:\s+{PLACE})+)\s*")
-ROW = re.compile(rf"\s*({PLACE})\s+(->|<-|<->)((?:\s+(?:\d+\.\d{{2}}|N/A))+)\s*")
+ROW = re.compile(rf"\s*({PLACE})\s+(->|<-|<->)((?:\s+(?:\d{{1,15}}\.\d{{2}}|N/A))+)\s*")
 GUTTER = r"\s*[|│]\s*"
-TIMED = rf"{GUTTER}(\d+\.\d{{3}}) GB/s{GUTTER}(\d+\.\d{{3}}) ms{GUTTER}(\d+) bytes{GUTTER}"
-EXECUTOR = re.compile(rf"\s*Executor: (\w+ \d+){TIMED}\d+\.\d{{3}} GB/s \(sum\)\s*")
-TRANSFER = re.compile(rf"\s*Transfer (\d+)\s*{TIMED}(\S.*?) -> (\w+:\d+) -> (\S.*?)\s*")
+TIMED = rf"{GUTTER}(\d{{1,15}}\.\d{{3}}) GB/s{GUTTER}(\d{{1,15}}\.\d{{3}}) ms{GUTTER}(\d{{1,18}}) bytes{GUTTER}"
+EXECUTOR = re.compile(rf"\s*Executor: (\w+ \d+){TIMED}\d{{1,15}}\.\d{{3}} GB/s \(sum\)\s*")
+TRANSFER = re.compile(rf"\s*Transfer (\d{{1,9}})\s*{TIMED}(\S.*?) -> (\w+:\d+) -> (\S.*?)\s*")
 AGGREGATE = re.compile(rf"\s*Aggregate \(CPU\)\s*{TIMED}Overhead.*")
 WAYS = {"->": "forward", "<-": "back", "<->": "both"}
 KNOWN = ("[Common]", "[P2P Related]", "Averages (During", "CPU->CPU", "=====")
