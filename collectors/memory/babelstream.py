@@ -108,7 +108,7 @@ class Babelstream:
             return False
         numbers = [value(word) for word in words[1:]]
         known = [one for one in numbers if one is not None]
-        if self._sink.torn or len(known) != len(numbers):
+        if self._sink.torn or len(known) != len(numbers) or max(known) > 1e18:
             self._sink.warn(line, "a row that is not whole: left out")
             return True
         self._params |= {"dtype": DTYPES.get(words[3], words[3]), "array": round(known[1] * known[2])}
