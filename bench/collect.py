@@ -15,7 +15,7 @@ from bench.output import Document, clean, emit, label, table
 from collectors import kinds, reading, sources
 from collectors.parser import Kind
 from collectors.reading import Heard
-from harness import store, summary, units
+from harness import summary, units
 from harness.errors import UsageError
 from harness.hardware import UNDECLARED, Cluster
 from harness.records import Ok
@@ -39,11 +39,10 @@ def collect(args: argparse.Namespace) -> int:
     names, problems = sources.files(args.files)
     collected = Collected(info(_cluster(args.cluster), _command()), None if args.dry_run else Path(args.out))
     heard = [_one(collected, name, chosen, args.kind is not None, args.json) for name in names]
-    collected.close()
+    records = collected.close()
     problems += [one.problem or _nothing(one, chosen) for one in heard if one.problem or not one.kinds]
     if not any(one.kinds for one in heard):
         raise UsageError("\n  ".join(["nothing could be read", *problems]))
-    records = store.read(collected.store.path).records if collected.store else tuple(collected.records)
     _tell(args.json, collected, summary.cells(records), heard, problems)
     return 0
 

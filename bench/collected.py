@@ -12,7 +12,7 @@ from collectors.parser import About, Found
 from harness.hardware import Cluster
 from harness.provenance import digest, now
 from harness.records import SCHEMA, Failed, FoundDevice, Ok, Provenance, Record, cell_name
-from harness.store import RunInfo, Store, new_id
+from harness.store import RunInfo, Store, new_id, read
 
 SUITE = "collected"
 TOGETHER = 256  # records that go to the disk at once
@@ -63,11 +63,13 @@ class Collected:
             )
         )  # fmt: skip
 
-    def close(self) -> None:
-        """All that was found is on the disk."""
+    def close(self) -> Sequence[Record]:
+        """All that was found is on the disk; and every record."""
         self._flush()
-        if self.store is not None:
-            self.store.close()
+        if self.store is None:
+            return self.records
+        self.store.close()
+        return read(self.store.path).records
 
     def _provenance(self, name: str, about: About) -> str:
         """The id of what the log says of its origin; what it does not say is not made up."""

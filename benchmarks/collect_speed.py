@@ -15,10 +15,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LINE = (
-    " [2026-11-26 02:{minute:02d}:{second:02d}] iteration {at:8d}/ 1000000 | consumed samples: {samples:12d} | elapsed time "
-    "per iteration (ms): {time:.1f} | throughput per GPU (TFLOP/s/GPU): {flops:.1f} | learning rate: 8.600000E-06 | global "
-    "batch size:   128 | lm loss: {loss:.6E} | loss scale: 1.0 | grad norm: 1.426 | number of skipped iterations:   0 | "
-    "number of nan iterations:   0 |\n"
+    " [2026-11-26 02:{minute:02d}:{second:02d}] iteration {at:8d}/ 1000000 | consumed samples: {samples:12d} | "
+    "elapsed time per iteration (ms): {time:.1f} | throughput per GPU (TFLOP/s/GPU): {flops:.1f} | "
+    "learning rate: 8.600000E-06 | global batch size:   128 | lm loss: {loss:.6E} | loss scale: 1.0 | "
+    "grad norm: 1.426 | number of skipped iterations:   0 | number of nan iterations:   0 |\n"
 )
 INSIDE = """
 import resource, sys, time

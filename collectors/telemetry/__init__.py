@@ -1,0 +1,1 @@
+"""The state of devices, hosts and network ports over time, as records."""
