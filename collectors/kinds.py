@@ -13,6 +13,7 @@ ENTRY_POINTS = "bench.kinds"
 
 MODULES = (
     "training.megatron",
+    "training.deepspeed",
     "training.torchtitan",
     "training.mllog",
     "collectives.osu",
