@@ -16,6 +16,7 @@ from reports.text import clean, sentence
 from reports.utilisation import HARDWARE, MODEL, of_job, per_device
 
 GRADIENTS = ("gradient_small", "gradient_big")
+NOISELESS = "no gradient noise scale: "
 TIERS = {"host": "host", "device": "device", "cpu": "host"}
 ALARM = "Above 100 %: see the note at the head of the report"
 AGAINST = ("of datasheet", "of measured", "at its clock")
@@ -81,10 +82,9 @@ def noise_scale(cell: Cell) -> Interval | str:
     """Of the pairs of squared gradient norms of all launches, or why there is none."""
     small, big = (cell.figure(name) for name in GRADIENTS)
     if small is None or big is None:
-        return (
-            "no squared gradient norms were taken: this trainer hands none out, or a step has one micro-batch on one "
-            "data rank, so one gradient"
-        )
+        time = cell.figure("time")
+        said = [flag for one in (time.evidence if time else ()) for flag in one.flags if flag.startswith(NOISELESS)]
+        return said[0].removeprefix(NOISELESS) if said else "no squared gradient norms were taken"
     few, many = (small.own.get(name) for name in ("b_small", "b_big"))
     if not isinstance(few, (int, float)) or not isinstance(many, (int, float)):
         return "the record does not say of how many sequences its gradients are"
