@@ -14,6 +14,10 @@ ENTRY_POINTS = "bench.kinds"
 MODULES = (
     "training.megatron",
     "training.deepspeed",
+    "training.deepspeed_profile",
+    "training.huggingface",
+    "training.nemo",
+    "training.composer",
     "training.torchtitan",
     "training.mllog",
     "collectives.osu",

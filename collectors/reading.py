@@ -119,14 +119,6 @@ class _Work:
     def line(self, number: int, raw: str) -> None:
         self.heard.lines = number
         text = cleaning.plain(raw)
-        stream = self._streams.get("")
-        if (
-            stream is not None
-            and stream.document is None
-            and stream.readers
-            and stream.readers[0][1].feed(text, number)
-        ):
-            return  # the quick way of a log of one kind without prefixes
         name, line = cleaning.peeled(text)
         stream = self._stream(name)
         if stream.document is not None:

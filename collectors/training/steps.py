@@ -14,7 +14,13 @@ from harness.units import Unit
 BENCHMARK = "e2e.log"
 UNITS: dict[str, tuple[Unit, Better]] = {
     "time": (Unit.SECOND, Better.LOWER),
+    "time_total": (Unit.SECOND, Better.LOWER),  # of the whole job
+    "time_forward": (Unit.SECOND, Better.LOWER),
+    "time_backward": (Unit.SECOND, Better.LOWER),
+    "time_optimizer": (Unit.SECOND, Better.LOWER),
     "flops": (Unit.FLOP_PER_SECOND, Better.HIGHER),  # per device, as claimed
+    "flops_forward": (Unit.FLOP_PER_SECOND, Better.HIGHER),
+    "flop_forward": (Unit.FLOP, Better.LOWER),  # of one device
     "tokens": (Unit.TOKEN_PER_SECOND, Better.HIGHER),  # per device
     "tokens_total": (Unit.TOKEN_PER_SECOND, Better.HIGHER),
     "samples_total": (Unit.PER_SECOND, Better.HIGHER),

@@ -111,3 +111,11 @@ def test_every_command_that_a_page_mentions_exists(shell) -> None:
     known = set(re.findall(r"^    ([a-z]+) ", shell("bench --help", ROOT).stdout, re.MULTILINE))
     assert mentioned
     assert mentioned <= known
+
+
+def test_the_page_on_logs_lists_every_kind() -> None:
+    from collectors import kinds
+
+    table = (ROOT / "docs/collect.md").read_text()
+    for kind in kinds.load():
+        assert f"| `{kind.name}` | {kind.title} |" in table
