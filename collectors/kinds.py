@@ -33,6 +33,9 @@ MODULES = (
     "storage.mlperf_storage",
     "smi.nvidia_query",
     "smi.nvidia_dmon",
+    "smi.nvidia_topology",
+    "smi.amd",
+    "smi.rocm",
     "training.losses",
 )  # fmt: skip
 """Below `collectors`, in the order in which they are asked about a line."""
