@@ -31,7 +31,7 @@ class Trace:
 def of_cells(cells: Iterable[Cell]) -> list[Trace]:
     """One curve for each operation with all its parameters but `size`, and each cadence. Cells without a
     size or a bus bandwidth (barriers, products) have none, and the map of pairs is another thing."""
-    groups: dict[str, list[tuple[Figure, float, float]]] = {}
+    groups: dict[str, list[tuple[Figure, float, float, float]]] = {}
     for cell in cells:
         for figure in cell.figures:
             rates = [_rate(cell, name, figure) for name in ("algbw", "busbw")]
@@ -39,7 +39,9 @@ def of_cells(cells: Iterable[Cell]) -> list[Trace]:
                 shared = _shared(figure.params)
                 key = f"{cell.benchmark} {cell.version} {sorted(shared.items())} {figure.cadence}"
                 algbw, busbw = (rate.interval.value for rate in rates if rate)
-                groups.setdefault(key, []).append((figure, algbw * figure.interval.value, busbw / algbw))
+                moved = all(rate.derived for rate in rates if rate)  # else a log's, which rounds it, even to 0
+                size = algbw * figure.interval.value if moved else float(figure.params["size"] or 0)
+                groups.setdefault(key, []).append((figure, size, busbw, algbw))
     return [_trace(held) for held in groups.values()]
 
 
@@ -57,12 +59,14 @@ def _rate(cell: Cell, name: str, time: Figure) -> Figure | None:
     return next(fits, None)
 
 
-def _trace(held: list[tuple[Figure, float, float]]) -> Trace:
-    """held: the time of each size with the bytes that were moved (which may be fewer than asked for) and
-    the bus factor."""
-    first, _, factor = held[0]
+def _trace(held: list[tuple[Figure, float, float, float]]) -> Trace:
+    """held: the time of each size with the bytes that were moved (which may be fewer than asked for), bus and algorithm
+    bandwidth; where both are greatest, their ratio is known best."""
+    first = held[0][0]
+    *_, busbw, algbw = max(held, key=lambda one: one[3])
+    factor = busbw / algbw if algbw else None
     points: dict[float, Point] = {}
-    for figure, size, _ in held:
+    for figure, size, *_ in held:
         known = figure.interval
         launches = tuple(median_interval(samples).value for samples in figure.samples)
         points.setdefault(round(size), Point(round(size), known.value, known.low, known.high, launches))

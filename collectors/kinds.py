@@ -22,6 +22,7 @@ MODULES = (
     "training.mllog",
     "collectives.osu",
     "collectives.perftest",
+    "collectives.param",
     "collectives.nccl_tests",
     "memory.babelstream",
     "memory.nvbandwidth",

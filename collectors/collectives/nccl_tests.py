@@ -8,6 +8,7 @@ from clusters.nccl_tests import documents
 from clusters.nccl_tests.printed import Reader as Printed
 from clusters.nccl_tests.rows import Row, Table, bus_factor
 from collectors import checks
+from collectors.collectives import implied
 from collectors.numbers import Number
 from collectors.parser import DERIVED, About, Found, Kind, Reader, Sink, parsed
 from harness.errors import UsageError
@@ -19,7 +20,6 @@ MARKS = (
     " sum      -1 ", " none      -1 ", " none       0 ", " sum       0 ", "count    type   redop",
 )  # fmt: skip
 HUNDREDTH = 0.005e9  # B/s: half of the last digit of a bandwidth, in GB/s with two decimals
-MOST = 1 << 20  # ranks that a number is derived for
 
 
 def _time(row: Row) -> Number:
@@ -29,18 +29,12 @@ def _time(row: Row) -> Number:
 
 
 def derived_ranks(table: Table, operation: str) -> int | None:
-    """The number of ranks that busbw / algbw implies, where the rounding of both leaves one only."""
+    """What the row with the highest bandwidth implies: its rounding is the least."""
     both = [(row.busbw, row.algbw) for row in table.rows if row.algbw and row.busbw]
-    if not both or bus_factor(operation, 2) == 1.0 == bus_factor(operation, 4):
+    if not both:
         return None
     busbw, algbw = max(both)
-    low, high = (busbw - HUNDREDTH) / (algbw + HUNDREDTH), (busbw + HUNDREDTH) / (algbw - HUNDREDTH)
-    scale = bus_factor(operation, MOST)
-    if high >= scale * (MOST - 1) / MOST or low <= 0:
-        return None
-    near = round(scale / (scale - busbw / algbw)) if busbw / algbw < scale else 0
-    fits = [n for n in range(max(2, near - 1), near + 2) if low <= bus_factor(operation, n) <= high]
-    return fits[0] if fits == [near] else None
+    return implied.ranks(Number(busbw, HUNDREDTH), Number(algbw, HUNDREDTH), operation)
 
 
 def give(sink: Sink, table: Table) -> None:
