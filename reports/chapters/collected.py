@@ -76,15 +76,16 @@ def _table(subject: Subject, benchmark: str, cells: Sequence[Cell]) -> Table:
         Column("Cell", share=44), Column("Quantity", share=18), Column("Value", numeric=True, share=14),
         Column("95 % interval", numeric=True, share=16), Column("n", numeric=True, share=8),
     )  # fmt: skip
-    rows = []
+    rows, before = list[tuple[Text, ...]](), ""
     for figure in figures[:ROWS]:
-        number = shown(figure.interval, figure.unit)
+        number, named = shown(figure.interval, figure.unit), say_all(figure.params) or "–"
         rows.append(
             (
-                Text(say_all(figure.params) or "–"), Text(quantity(figure.name)), Text(number.text),
+                Text("" if named == before else named), Text(quantity(figure.name)), Text(number.text),
                 Text(number.interval if figure.summary.n > 1 else ""), Text(f"{figure.summary.n:,}"),
             )
         )  # fmt: skip
+        before = named
     more = f" {len(figures) - ROWS:,} more numbers are in the records." if len(figures) > ROWS else ""
     caption = f"{clean(benchmark)}. {sentence(how_known(figures))}{more}"
     identifier = subject.identifier(f"collected-{cell_name(benchmark, {}).replace('.', '-')}-all")
