@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,9 @@ class _Reading:
 
 class HostProbe:
     """'steal' and 'foreign' (shares of all CPU time: taken by the hypervisor, used by processes that
-    are not ranks of this launch), 'load' (count), 'memory' (B in use), 'clock' (Hz) and 'temperature'
-    (C) where the host shows them: a virtual machine mostly does not.
+    are not ranks of this launch), 'load' (count), 'memory' (B in use), 'clock' (Hz), 'temperature' (C)
+    and 'energy' (J of all processor packages since the first reading) where the host shows them: a
+    virtual machine mostly does not, and energy is for root to read.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -41,6 +42,7 @@ class HostProbe:
         self._clocks = _clocks_of_ranks()
         self._clock = self._clock_file()
         self._sensor = self._sensor_file()
+        self._packages = tuple(_Package(zone, self._text) for zone in _packages(root) if self._text(zone))
 
     def read(self) -> Mapping[str, float]:
         values = self._shares()
@@ -48,7 +50,9 @@ class HostProbe:
         used = _memory_used(self._text("proc/meminfo"))
         clock = number(self._text(self._clock)) if self._clock else None
         heat = number(self._text(self._sensor)) if self._sensor else None
+        energy = [package.joules() for package in self._packages]
         seen = {
+            "energy": sum(energy) if energy else None,
             "load": float(load[0]) if load else None,
             "memory": used,
             "clock": clock * 1e3 if clock is not None else None,
@@ -114,6 +118,30 @@ class HostProbe:
             if name.read_text().strip() in SENSORS and file.exists():
                 return str(file.relative_to(self._root))
         return None
+
+
+class _Package:
+    """One package's counter of RAPL (Linux: Documentation/power/powercap), in µJ. It wraps every few minutes under
+    load, which readings ten times a second cannot miss."""
+
+    def __init__(self, zone: str, text: Callable[[str], str]) -> None:
+        self._zone, self._text = zone, text
+        self._range = number(text(zone.replace("energy_uj", "max_energy_range_uj"))) or 0
+        self._last = number(text(zone)) or 0
+        self._total = 0
+
+    def joules(self) -> float:
+        now = number(self._text(self._zone))
+        if now is not None:
+            self._total += now - self._last + (self._range if now < self._last else 0)
+            self._last = now
+        return self._total * 1e-6
+
+
+def _packages(root: Path) -> list[str]:
+    """Counters of whole packages; parts of one (cores, memory) lie in folders below and would count twice."""
+    return [str(zone.relative_to(root)) for zone in sorted(root.glob("sys/class/powercap/intel-rapl:*/energy_uj"))
+            if zone.parent.name.count(":") == 1]  # fmt: skip
 
 
 def _memory_used(text: str) -> float | None:
