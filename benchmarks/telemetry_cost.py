@@ -1,6 +1,6 @@
 """What sampling costs: `python benchmarks/telemetry_cost.py`. Target: under 1 % of one core at 10 Hz.
 
-A process that sleeps for ten seconds, with the sampler of every benchmark beside it and without, in turns: its processor
+A process that sleeps ten seconds, with the sampler of every benchmark beside it and without, in turns: its processor
 time is the cost. Read are this host and a made-up adapter of eight ports with all counters.
 """
 
