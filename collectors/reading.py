@@ -47,6 +47,7 @@ def read(
     try:
         for number, block in sources.blocks(source):
             if not work.block(number, block):
+                work.look(block)
                 for at, text, ended in sources.split(number, block):
                     work.torn = not ended
                     work.line(at, text)
@@ -102,6 +103,7 @@ class _Work:
         self.torn = False
         self.shared: dict[str, dict[str, Any]] = {}
         self._kinds = [kind for kind in kinds if kind.reader is not None]
+        self._likely = self._kinds  # those of which a mark is in the block of lines at hand
         self._documents = [kind for kind in kinds if kind.document is not None]
         self._streams: dict[str, _Stream] = {}
 
@@ -115,6 +117,11 @@ class _Work:
             return False
         self.heard.lines = number + text.count("\n") - 1
         return True
+
+    def look(self, block: str) -> None:
+        """Find out which kinds may begin in a block: to ask each line for every mark takes longer than all else."""
+        text = cleaning.plain(block)
+        self._likely = [one for one in self._kinds if self._forced or any(mark in text for mark in one.marks)]
 
     def line(self, number: int, raw: str) -> None:
         self.heard.lines = number
@@ -162,7 +169,7 @@ class _Work:
 
     def _started(self, stream: _Stream, name: str, line: str, number: int) -> bool:
         """Whether a kind that was not at work here knows the line by its marks, and takes it."""
-        for kind in self._kinds:
+        for kind in self._likely:
             if kind.name not in stream.started and kind.reader is not None:
                 if not self._forced and not any(mark in line for mark in kind.marks):
                     continue
@@ -196,7 +203,8 @@ class _Work:
         )
 
     def _replay(self, stream: _Stream, name: str, document: documents.Document) -> None:
-        """The lines were no value of any kind: they may still be lines of one."""
+        """The lines were no value of any kind: they may still be lines of one, also of a block before this."""
+        self._likely = self._kinds
         for number, text in document.held:
             if text and not text.isspace() and not (
                 self._fed(stream, text, number) or self._started(stream, name, text, number)
