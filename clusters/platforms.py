@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
-from clusters import accelerators
+from clusters import accelerators, nic_counters
+from harness.accelerator import Accelerator, Probe
 from harness.job import Job
 from harness.meter import TorchMeter
 from harness.operands import Arena
 from harness.platform import Platform, resolve
 from harness.ranks import OneProcess, Ranks, TorchRanks
-from harness.telemetry import Sampler
+from harness.telemetry import Joined, Sampler
 
 
 def real(job: Job) -> Platform:
@@ -21,13 +22,16 @@ def real(job: Job) -> Platform:
     ranks: Ranks = OneProcess()
     if job.world > 1:
         ranks = TorchRanks(accelerator.backend(), rank, job.world, local, job.timeout)
-    sampler = Sampler(accelerator.probe(local))
+    sampler = Sampler(_probe(accelerator, local))
     meter = TorchMeter(accelerator, ranks, job.policy, sampler)
     sharing = job.ranks_per_node if job.accelerator == "cpu" else 1
     arena = Arena(device, accelerator.memory_free, accelerator.cache(), sharing, job.seed + rank)
 
+    grew: str | None = None
+
     def telemetry() -> dict[str, tuple[float, float, float]]:
-        seen = sampler.summary()
+        nonlocal grew
+        seen, grew = sampler.summary(), sampler.troubles()
         sampler.reset()
         return seen
 
@@ -37,9 +41,16 @@ def real(job: Job) -> Platform:
             ranks.close()
 
     def notices() -> tuple[str, ...]:
-        return (f"telemetry ended: {sampler.ended}",) if sampler.ended else ()
+        ended = (f"telemetry ended: {sampler.ended}",) if sampler.ended else ()
+        return (*ended, f"while it was measured: {grew}") if grew else ended
 
     return Platform(accelerator, ranks, meter, arena, meter.timer, telemetry, close, notices=notices)
+
+
+def _probe(accelerator: Accelerator, local: int) -> Probe:
+    """This rank's device and, on one rank of each node that has any, the ports of its network adapters."""
+    ports = list(nic_counters.ports()) if local == 0 else []
+    return Joined(accelerator.probe(local), nic_counters.NicSums(ports)) if ports else accelerator.probe(local)
 
 
 def simulated(job: Job) -> Platform:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntFlag
 from statistics import mean, median
+from typing import Protocol, runtime_checkable
 
 from harness.accelerator import Probe
 from harness.policy import Policy
@@ -20,7 +21,18 @@ from harness.policy import Policy
 PERIOD = 0.1  # s between samples
 STALE = 0.05  # s since the newest sample, after which a block that ends now is judged by a fresh one
 KEPT = 6000  # samples: ten minutes
-PATIENCE = 2.0  # s that closing waits for a read to return
+PATIENCE = 2.0  # s after which a read that has not returned is said to hang, and closing waits no more
+
+
+ERRORS = {"ecc": "uncorrected memory errors", "xid_errors": "XID errors that the driver reported"}
+"""Running counts of a probe that spoil what is measured while they grow."""
+TROUBLES = {
+    "retransmits": "retransmits of the network", "congestion": "marks of congestion in the network",
+    "link_errors": "errors of network links", "nvlink_replays": "replays over NVLink",
+    "nvlink_crc_errors": "CRC errors of NVLink", "nvlink_recoveries": "recoveries of NVLink",
+    "pcie_replays": "replays over PCIe", "ecc_corrected": "corrected memory errors",
+}  # fmt: skip
+"""Running counts that a reader must know of where they grew, though what was measured stands."""
 
 
 class ProbeLost(Exception):
@@ -43,6 +55,33 @@ class Throttle(IntFlag):
         return ", ".join((flag.name or "").lower().replace("_", " ") for flag in Throttle if flag in self)
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """A probe that also says why something is absent, as its library put it: reason by name."""
+
+    @property
+    def absent(self) -> Mapping[str, str]: ...
+
+
+class Joined:
+    """Several probes as one, whose values have different names. One that is lost ends all of them."""
+
+    def __init__(self, *probes: Probe) -> None:
+        self._probes = probes
+
+    def read(self) -> Mapping[str, float]:
+        return {name: value for probe in self._probes for name, value in probe.read().items()}
+
+    def close(self) -> None:
+        for probe in self._probes:
+            probe.close()
+
+
+def reason(error: Exception) -> str:
+    """Why a probe reads no more."""
+    return str(error) if isinstance(error, ProbeLost) else f"{type(error).__name__}: {error}"
+
+
 @dataclass(frozen=True)
 class _Sample:
     since: float  # perf_counter, s: the time of the sample before
@@ -54,9 +93,12 @@ class Sampler:
     """Reads `probe` until it is closed, or until the probe fails: then `ended` says why, and the run
     goes on without telemetry. Times are those of time.perf_counter()."""
 
-    def __init__(self, probe: Probe, period: float = PERIOD, stale: float = STALE, kept: int = KEPT) -> None:
-        self.ended: str | None = None
-        self._probe, self._period, self._stale = probe, period, stale
+    def __init__(
+        self, probe: Probe, period: float = PERIOD, stale: float = STALE, kept: int = KEPT, patience: float = PATIENCE
+    ) -> None:
+        self._failed: str | None = None
+        self._probe, self._period, self._stale, self._patience = probe, period, stale, patience
+        self._begun: float | None = None  # perf_counter, s: when the read under way began
         self._samples: deque[_Sample] = deque(maxlen=kept)
         self._before: _Sample | None = None  # newest sample that `reset` forgot
         self._at = time.perf_counter()
@@ -65,6 +107,14 @@ class Sampler:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="telemetry")
         self._thread.start()
+
+    @property
+    def ended(self) -> str | None:
+        """Why nothing more is sampled. A read that hangs in its driver may yet return: then it is None again."""
+        begun = self._begun
+        if self._failed is None and begun is not None and time.perf_counter() - begun > self._patience:
+            return f"the driver has not answered a reading within {self._patience:g} s"
+        return self._failed
 
     def window(self, begin: float, end: float) -> dict[str, list[float]]:
         """Values by name of the samples whose time overlaps [begin, end]."""
@@ -94,9 +144,23 @@ class Sampler:
             throttled |= Throttle(int(value))
         if throttled:
             return f"the device was slowed: {throttled.words}"
-        errors = columns.get("ecc", [0.0])
-        new = max(errors) - self._errors_before(begin, errors[0])
-        return f"{new:.0f} new uncorrected memory errors" if new > 0 else None
+        for name, words in ERRORS.items():
+            counts = columns.get(name, [0.0])
+            new = max(counts) - self._count_before(name, begin, counts[0])
+            if new > 0:
+                return f"{new:.0f} new {words}"
+        return None
+
+    def troubles(self) -> str | None:
+        """What grew since the last `reset` and is no reason to distrust a block by itself, in words; or None."""
+        seen = self.summary()
+        with self._held:
+            before = self._before.values if self._before else {}
+        grown = {
+            words: seen[name][2] - before.get(name, seen[name][0]) for name, words in TROUBLES.items() if name in seen
+        }
+        told = [f"{count:.0f} {words}" for words, count in grown.items() if count > 0]
+        return ", ".join(told) or None
 
     def reset(self) -> None:
         """Forget what was sampled: a new cell begins."""
@@ -108,13 +172,13 @@ class Sampler:
     def close(self) -> None:
         """Stop sampling and close the probe. A read that hangs in a driver is left behind."""
         self._stop.set()
-        self._thread.join(timeout=PATIENCE)
+        self._thread.join(timeout=self._patience)
         if not self._thread.is_alive():
             self._probe.close()
 
     def _run(self) -> None:
         due = time.perf_counter()
-        while self.ended is None and not self._stop.is_set():
+        while self._failed is None and not self._stop.is_set():
             with self._reading:
                 self._read()
             due = max(due + self._period, time.perf_counter())
@@ -122,11 +186,14 @@ class Sampler:
 
     def _read(self) -> None:
         """One sample; called with `_reading` held."""
+        self._begun = time.perf_counter()
         try:
             values = self._probe.read()
         except Exception as error:  # whatever a vendor's library raises, the run goes on
-            self.ended = str(error) if isinstance(error, ProbeLost) else f"{type(error).__name__}: {error}"
+            self._failed = reason(error)
             return
+        finally:
+            self._begun = None
         now = time.perf_counter()
         with self._held:
             self._samples.append(_Sample(self._at, now, values))
@@ -136,7 +203,7 @@ class Sampler:
         """Read once more where the newest sample is well before `end`, unless a read is under way: the
         caller has ranks waiting for it, and no driver is worth that."""
         stale = end - self._at > self._stale
-        if stale and self.ended is None and not self._stop.is_set() and self._reading.acquire(blocking=False):
+        if stale and self._failed is None and not self._stop.is_set() and self._reading.acquire(blocking=False):
             try:
                 self._read()
             finally:
@@ -146,11 +213,11 @@ class Sampler:
         with self._held:
             return [sample for sample in self._samples if sample.at >= begin and sample.since <= end]
 
-    def _errors_before(self, begin: float, first: float) -> float:
-        """The error count of the newest sample before `begin`; else the first one in the window."""
+    def _count_before(self, name: str, begin: float, first: float) -> float:
+        """The count of the newest sample before `begin`; else the first one in the window."""
         with self._held:
             earlier = [s for s in (self._before, *self._samples) if s is not None and s.at < begin]
-        return next((s.values["ecc"] for s in reversed(earlier) if "ecc" in s.values), first)
+        return next((s.values[name] for s in reversed(earlier) if name in s.values), first)
 
 
 def _columns(samples: list[_Sample]) -> dict[str, list[float]]:

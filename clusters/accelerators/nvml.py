@@ -6,10 +6,12 @@ Tested against a compiled stand-in for the library (tests/fixtures/fake_nvml.c).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from clusters.accelerators.nvml_counters import Questions, XidErrors
 from clusters.accelerators.torch_device import visible
 from harness.records import FoundDevice
 from harness.telemetry import ProbeLost, Throttle
@@ -27,6 +29,7 @@ HARMFUL = {
 clocks set by the user, sync boost, display, and 0x04, the power limit, which a large product always
 reaches."""
 POWER_CAP = 0x04
+RARELY = 1.0  # s between two readings of what changes slowly, or costs more
 
 
 def throttle(reasons: int) -> Throttle:
@@ -95,71 +98,91 @@ def describe(nvml: Untyped, handle: Untyped, index: int) -> FoundDevice:
 class NvmlProbe:
     """Reads one device through NVML, opened at the first reading.
 
-    'clock', 'memory_clock' (Hz), 'power' (W), 'energy' (J since the driver was loaded), 'temperature'
-    (C), 'utilisation' (ratio), 'ecc' (uncorrected errors since the driver was loaded), 'throttle' (see
-    harness.telemetry.Throttle), 'power_cap' (0 or 1). What the device does not answer is absent; one
-    that is gone, or answers nothing at all, ends the probe with ProbeLost.
+    At every reading: 'clock', 'memory_clock' (Hz), 'power' (W), 'energy' (J since the driver was loaded),
+    'temperature' (C), 'utilisation' (ratio), 'ecc' (uncorrected errors since the driver was loaded),
+    'throttle' (see harness.telemetry.Throttle), 'power_cap' (0 or 1), 'xid_errors' (count since the
+    probe was opened), 'xid' (the last one's number). Once in RARELY: 'memory_used', 'memory_free' (B),
+    'power_limit' (W), 'ecc_corrected', and the fields of nvml_counters.FIELDS.
+
+    What the device does not answer is absent, and `absent` has the library's reason; one that is gone, or
+    answers nothing at all, ends the probe with ProbeLost.
     """
 
     def __init__(self, local_rank: int) -> None:
         self._rank = local_rank
-        self._nvml: Untyped = None
-        self._handle: Untyped = None
+        self._asked: Questions | None = None
+        self._xids: XidErrors | None = None
+        self._due = 0.0  # perf_counter, s: when the rare values are read again
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        return self._asked.absent if self._asked else {}
 
     def read(self) -> Mapping[str, float]:
-        if self._nvml is None:
-            self._open()
-        values = {**self._numbers(), **self._reasons()}
+        asked = self._asked or self._open()
+        values = {**self._numbers(asked), **self._reasons(asked)}
+        if self._xids is not None:
+            values |= self._xids.read()
+        if time.perf_counter() >= self._due:
+            self._due = time.perf_counter() + RARELY
+            values |= self._rare(asked)
         if not values:
             raise ProbeLost(f"NVML answers nothing about device {self._rank}")
         return values
 
-    def _open(self) -> None:
+    def _open(self) -> Questions:
         nvml = start()
         try:
             found = handles(nvml)
-            self._handle = found[self._rank]
+            self._asked = Questions(nvml, found[self._rank], self._rank)
+            self._xids = XidErrors(self._asked)
         except (nvml.NVMLError, IndexError) as error:
             nvml.nvmlShutdown()
             raise ProbeLost(f"NVML finds no device {self._rank} among the visible ones: {error}") from error
-        self._nvml = nvml
+        return self._asked
 
-    def _numbers(self) -> dict[str, float]:
-        n = self._nvml
-        asked = {
-            "clock": (self._ask(n.nvmlDeviceGetClockInfo, n.NVML_CLOCK_SM), 1e6),  # from MHz
-            "memory_clock": (self._ask(n.nvmlDeviceGetClockInfo, n.NVML_CLOCK_MEM), 1e6),
-            "power": (self._ask(n.nvmlDeviceGetPowerUsage), 1e-3),  # from mW
-            "energy": (self._ask(n.nvmlDeviceGetTotalEnergyConsumption), 1e-3),  # from mJ
-            "temperature": (self._ask(n.nvmlDeviceGetTemperature, n.NVML_TEMPERATURE_GPU), 1.0),
-            "ecc": (
-                self._ask(n.nvmlDeviceGetTotalEccErrors, n.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, n.NVML_VOLATILE_ECC),
-                1.0,
-            ),
+    def _numbers(self, asked: Questions) -> dict[str, float]:
+        n = asked.nvml
+        used = asked.ask("utilisation", "nvmlDeviceGetUtilizationRates")
+        told = {
+            "clock": (asked.ask("clock", "nvmlDeviceGetClockInfo", n.NVML_CLOCK_SM), 1e6),  # from MHz
+            "memory_clock": (asked.ask("memory_clock", "nvmlDeviceGetClockInfo", n.NVML_CLOCK_MEM), 1e6),
+            "power": (asked.ask("power", "nvmlDeviceGetPowerUsage"), 1e-3),  # from mW
+            "energy": (asked.ask("energy", "nvmlDeviceGetTotalEnergyConsumption"), 1e-3),  # from mJ
+            "temperature": (asked.ask("temperature", "nvmlDeviceGetTemperature", n.NVML_TEMPERATURE_GPU), 1.0),
+            "ecc": (self._errors(asked, "ecc", n.NVML_MEMORY_ERROR_TYPE_UNCORRECTED), 1.0),
+            "utilisation": (None if used is None else used.gpu, 1e-2),  # from per cent
         }
-        used = self._ask(n.nvmlDeviceGetUtilizationRates)
-        asked["utilisation"] = (None if used is None else used.gpu, 1e-2)  # from per cent
-        return {name: value * scale for name, (value, scale) in asked.items() if value is not None}
+        return _scaled(told)
 
-    def _reasons(self) -> dict[str, float]:
-        reasons = self._ask(self._nvml.nvmlDeviceGetCurrentClocksEventReasons)
+    def _rare(self, asked: Questions) -> dict[str, float]:
+        memory = asked.ask("memory_used", "nvmlDeviceGetMemoryInfo")
+        told = {
+            "memory_used": (None if memory is None else memory.used, 1.0),
+            "memory_free": (None if memory is None else memory.free, 1.0),
+            "power_limit": (asked.ask("power_limit", "nvmlDeviceGetEnforcedPowerLimit"), 1e-3),  # from mW
+            "ecc_corrected": (self._errors(asked, "ecc_corrected", asked.nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED), 1.0),
+        }
+        return _scaled(told) | asked.fields()
+
+    def _errors(self, asked: Questions, name: str, kind: int) -> Untyped:
+        return asked.ask(name, "nvmlDeviceGetTotalEccErrors", kind, asked.nvml.NVML_VOLATILE_ECC)
+
+    def _reasons(self, asked: Questions) -> dict[str, float]:
+        reasons = asked.ask("throttle", "nvmlDeviceGetCurrentClocksEventReasons")
         if reasons is None:  # drivers before 535 know the older name only
-            reasons = self._ask(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons)
+            reasons = asked.ask("throttle", "nvmlDeviceGetCurrentClocksThrottleReasons")
         if reasons is None:
             return {}
         return {"throttle": float(throttle(reasons)), "power_cap": float(bool(reasons & POWER_CAP))}
 
-    def _ask(self, read: Callable[..., Untyped], *arguments: int) -> Untyped:
-        """The library's answer; None where this device has none."""
-        n = self._nvml
-        try:
-            return read(self._handle, *arguments)
-        except n.NVMLError as error:
-            if error.value in (n.NVML_ERROR_GPU_IS_LOST, n.NVML_ERROR_DRIVER_NOT_LOADED, n.NVML_ERROR_UNINITIALIZED):
-                raise ProbeLost(f"device {self._rank}: {error}") from error
-            return None
-
     def close(self) -> None:
-        if self._nvml is not None:
-            self._nvml.nvmlShutdown()
-            self._nvml = None
+        if self._asked is not None:
+            if self._xids is not None:
+                self._xids.close()
+            self._asked.nvml.nvmlShutdown()
+            self._asked = self._xids = None
+
+
+def _scaled(told: Mapping[str, tuple[Untyped, float]]) -> dict[str, float]:
+    return {name: value * scale for name, (value, scale) in told.items() if value is not None}

@@ -15,6 +15,7 @@ H100 = {
     "cuda": 12080,
     "name": "NVIDIA H100 80GB HBM3",
     "memory": 85520809984,
+    "memory_used": 5520809984,
     "capability": "9.0",
     "clock": 1755,
     "clock_max": 1980,
@@ -24,8 +25,20 @@ H100 = {
     "energy": 123456789,
     "temperature": 61,
     "ecc": 0,
+    "ecc_corrected": 3,
+    "xids": 0,
+    "xid": 79,
     "utilisation": 100,
     "reasons": 0x04,  # at its power limit
+    "field.82": 74,  # °C of the memory
+    "field.138": 2048,  # KiB sent over all of NVLink's links
+    "field.139": 1024,
+    "field.38": 0,  # errors of NVLink: CRC, replays, recoveries
+    "field.52": 2,
+    "field.59": 0,
+    "field.94": 1,  # replays of PCIe
+    "field.197": 5000,  # B over PCIe
+    "field.198": 7000,
 }
 
 Script = dict[str, object]

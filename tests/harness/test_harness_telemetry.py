@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.policy import Policy
-from harness.telemetry import ProbeLost, Sampler, Throttle
+from harness.telemetry import Joined, ProbeLost, Sampler, Throttle
 
 POLICY = Policy(steal=0.05)
 
@@ -210,3 +210,35 @@ def test_words_name_every_reason_and_no_other(flags: set[Throttle]) -> None:
     both = Throttle(sum(flags))
     said = set(filter(None, both.words.split(", ")))
     assert said == {(flag.name or "").lower().replace("_", " ") for flag in flags}
+
+
+def test_errors_that_the_driver_reports_spoil_a_block(make: Make) -> None:
+    begin = time.perf_counter()
+    sampler, _ = make({"xid_errors": 0.0}, {"xid_errors": 2.0})
+    until(lambda: sampler.summary()["xid_errors"][2] == 2.0)
+    reason = sampler.disturbed(begin, time.perf_counter(), POLICY)
+    assert reason == "2 new XID errors that the driver reported"
+
+
+def test_what_grew_during_a_cell_is_told_in_words_and_only_once(make: Make) -> None:
+    """A cell in which the network sent again is worth a word; old counts, and bytes, are not."""
+    sampler, _ = make({"retransmits": 5.0, "sent": 1.0}, {"retransmits": 5.0, "sent": 9.0})
+    until(lambda: sampler.summary()["sent"][2] == 9.0)
+    assert sampler.troubles() is None
+    sampler.close()
+    sampler, probe = make({"retransmits": 5.0}, once=True)
+    sampler.reset()
+    probe.answers = [{"retransmits": 12.0, "congestion": 0.0}]
+    sampler.disturbed(0.0, time.perf_counter() + 1, POLICY)
+    assert sampler.troubles() == "7 retransmits of the network"
+    sampler.reset()
+    assert sampler.troubles() is None
+
+
+def test_joined_probes_read_and_close_as_one() -> None:
+    first, second = Scripted({"power": 1.0}), Scripted({"sent": 2.0})
+    both = Joined(first, second)
+    assert both.read() == {"power": 1.0, "sent": 2.0}
+    both.close()
+    assert first.closed
+    assert second.closed
