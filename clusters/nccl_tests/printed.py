@@ -43,7 +43,8 @@ _HEADLESS = re.compile(
     r"[0-9]{1,18}\s+[0-9]{1,18}\s+[a-z][a-z0-9_]*\s+[a-z]+\s+-?[0-9]{1,9}(?:\s+[0-9.]+){3}\s+(?:[0-9]+|N/A)"
     r"(?:\s+[0-9.]+){3}\s+(?:[0-9]+|N/A)$"
 )
-_KNOWN = ("nThread ", "Using devices", "(B) ", "out-of-place", "Reducing maxBytes", "Collective test", "WARNING: ")
+_KNOWN = ("nThread ", "Using devices", "(B) ", "out-of-place", "Reducing maxBytes", "Collective test", "WARNING: ",
+          "Hostname     : ", "Librccl path : ", "Errors with asterisks")  # fmt: skip
 _ROOT = re.compile(r"-?[0-9]{1,9}")
 _BOUNDS = re.compile(r"Out of bounds values *: *([0-9]{1,18})")
 _LIBRARY = re.compile(r"nccl-library=(\d+)")

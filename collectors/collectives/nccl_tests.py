@@ -1,4 +1,4 @@
-"""nccl-tests and rccl-tests: their table and their JSON, read by `clusters.nccl_tests`, as records of each row."""
+"""nccl-tests and rccl-tests: their table and JSON, read by `clusters.nccl_tests`, and CSV, as records of each row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from clusters.nccl_tests import documents
 from clusters.nccl_tests.printed import Reader as Printed
 from clusters.nccl_tests.rows import Row, Table, bus_factor
 from collectors import checks
-from collectors.collectives import implied
+from collectors.collectives import implied, rccl_csv
 from collectors.numbers import Number
 from collectors.parser import DERIVED, About, Found, Kind, Reader, Sink, parsed
 from harness.errors import UsageError
@@ -18,6 +18,7 @@ from harness.units import Unit
 MARKS = (
     "size         count      type", "# nThread ", "nccl-tests version", "rccl-tests: Version", "_perf", "Using devices",
     " sum      -1 ", " none      -1 ", " none       0 ", " sum       0 ", "count    type   redop",
+    rccl_csv.MARK,
 )  # fmt: skip
 HUNDREDTH = 0.005e9  # B/s: half of the last digit of a bandwidth, in GB/s with two decimals
 
@@ -104,6 +105,13 @@ class NcclTests:
         self._sink, self._printed, self._warned = sink, Printed(), 0
 
     def feed(self, text: str, line: int) -> bool:
+        if '",' in text:
+            alone = rccl_csv.table(text, line)
+            if alone is not None:
+                give(self._sink, alone)
+                return True
+        if rccl_csv.header(text):
+            return True
         before = len(self._printed.tables)
         taken = self._printed.raw(text, line)
         if len(self._printed.tables) > before > 0:  # the table before has its rows now
@@ -148,4 +156,4 @@ def document(value: object, sink: Sink, first: int, last: int) -> bool:
     return True
 
 
-KIND = Kind("nccl-tests", "nccl-tests and rccl-tests: table, JSON", MARKS, reader, document)
+KIND = Kind("nccl-tests", "nccl-tests and rccl-tests: table, JSON, CSV", MARKS, reader, document)

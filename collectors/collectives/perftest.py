@@ -91,7 +91,7 @@ def _contradiction(row: dict[str, str]) -> str:
 
 
 def _columns(text: str) -> list[str]:
-    return re.findall(r"#\w+|BW \w+\s?\[[^\]]+\]|MsgRate\[[^\]]+\]|[\w.%]+(?: percentile)?\[[^\]]+\]", text)
+    return re.findall(r"#\w+|BW \w+\s?\[[^\]]+\]|MsgRate(?: Port\d)?\[[^\]]+\]|[\w.%]+(?: percentile)?\[[^\]]+\]", text)
 
 
 def _measured(column: str, said: str) -> Measurement | None:
@@ -101,10 +101,11 @@ def _measured(column: str, said: str) -> Measurement | None:
     name, _, unit = column.partition("[")
     unit = unit.rstrip("]")
     if name.startswith("BW") and unit in SCALE:
-        metric = "bandwidth" if "average" in name else "bandwidth_peak"
+        part = name.removeprefix("BW ").strip().lower()  # average, peak, port1, port2
+        metric = "bandwidth" if part == "average" else f"bandwidth_{part}"
         return parsed(metric, Unit.BYTE_PER_SECOND, known * SCALE[unit])
-    if name == "MsgRate" and unit == "Mpps":
-        return parsed("message_rate", Unit.PER_SECOND, known * 1e6)
+    if name.startswith("MsgRate") and unit == "Mpps":
+        return parsed("message_rate" + name[7:].replace(" ", "_").lower(), Unit.PER_SECOND, known * 1e6)
     metric = LATENCY.get(name.removesuffix(" percentile").strip(), "")
     return parsed(metric, Unit.SECOND, known * 1e-6) if metric and unit == "usec" else None
 
