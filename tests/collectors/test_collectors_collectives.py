@@ -84,6 +84,15 @@ def test_a_csv_row_that_contradicts_itself_is_reported() -> None:
     assert len(_said(_read("nccl-tests/rccl.csv", ("32.123329", "17.132442")))) == 1
 
 
+def test_a_row_that_may_have_lost_its_mark_of_a_wrong_result_gives_no_number() -> None:
+    text = (LOGS / "nccl-tests" / "old_error_column.txt").read_bytes()
+    whole, cut = collected(text)[0], collected(text[: text.index(b"*")])[0]
+    assert any(one.failed for one in whole)
+    assert {(one.params["size"], one.params["in_place"]) for one in cut if one.measurements} <= {
+        (one.params["size"], one.params["in_place"]) for one in whole if one.measurements
+    }
+
+
 def test_csv_rows_need_no_header() -> None:
     lines = (LOGS / "nccl-tests" / "rccl.csv").read_text().splitlines()
     assert len(collected("\n".join([*lines[1:], ""]).encode(), "nccl-tests")[0]) == 3
