@@ -49,8 +49,10 @@ class Collected:
         launch = self._launches.get(key, 0)
         self._launches[key] = launch + 1
         place = f"{name}: line {found.first}" + (f" to {found.last}" if found.last > found.first else "")
+        place = place if found.first else name
         notes = (
             place + (f", of {stream}" if stream else ""),
+            *found.notes,
             *(f"contradiction: {one}" for one in found.contradictions),
         )
         outcome = Failed(found.failed) if found.failed else Ok()
@@ -78,7 +80,7 @@ class Collected:
             versions=dict(about.versions), environment={}, declared=self.info.cluster.name,
             definition=digest(self.info.cluster),
             devices=tuple(FoundDevice(device, vendor, at) for at, (device, vendor) in enumerate(about.devices)),
-            ranks=about.ranks, nodes=about.nodes, threads=None, backend="", notes=(f"parsed from {name}",),
+            ranks=about.ranks, nodes=about.nodes, threads=None, backend="", notes=(f"read from {name}",),
         )  # fmt: skip
         known = hashlib.sha256(msgspec.json.encode(held)).hexdigest()[:12]
         if known not in self.provenance:

@@ -34,7 +34,8 @@ class About:
 @dataclass(frozen=True)
 class Found:
     """One record's worth. benchmark: as `collectives.nccl_tests`, the same as ours where ours measures the same.
-    first, last: lines of the file. contradictions: sentences with both numbers. failed: why there is no number."""
+    first, last: lines of the file; 0 where it came from none. contradictions: sentences with both numbers. failed: why
+    there is no number. notes: what else a reader must know."""
 
     benchmark: str
     params: Params
@@ -45,6 +46,7 @@ class Found:
     contradictions: tuple[str, ...] = ()
     failed: str = ""
     version: int = 1
+    notes: tuple[str, ...] = ()
 
 
 class Sink(Protocol):

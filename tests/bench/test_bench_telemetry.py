@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from bench import collect_telemetry, main
 from clusters import nic_counters
 from collectors.telemetry import prometheus
 from collectors.telemetry.gathered import Gathered
+from harness import store
 from harness.errors import UsageError
 from harness.records import Origin
+from harness.telemetry import ProbeLost
 
 DCGM = """# HELP DCGM_FI_DEV_SM_CLOCK SM clock frequency (in MHz).
 # TYPE DCGM_FI_DEV_SM_CLOCK gauge
@@ -33,21 +37,31 @@ something_else 4
 """
 
 
-@pytest.fixture
-def exporter() -> Iterator[Callable[[str], str]]:
-    servers: list[HTTPServer] = []
+Exporter = Callable[..., str]
 
-    def serve(text: str) -> str:
+
+@pytest.fixture
+def exporter() -> Iterator[Exporter]:
+    """Serves texts, one after the other, the last for ever; hold: seconds that an answer takes."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(*texts: str, hold: float = 0.0) -> str:
+        left = list(texts)
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                text = left.pop(0) if len(left) > 1 else left[0]
+                time.sleep(hold if len(left) < len(texts) - 1 else 0.0)
                 self.send_response(200)
                 self.end_headers()
-                self.wfile.write(text.encode())
+                with contextlib.suppress(OSError):
+                    self.wfile.write(text.encode())
 
             def log_message(self, format: str, *args: Any) -> None:
                 return
 
-        server = HTTPServer(("127.0.0.1", 0), Handler)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}/metrics"
@@ -64,18 +78,46 @@ def told(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     return found
 
 
-def test_an_exporter_is_a_source_in_base_units(exporter, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    url = exporter(DCGM)
-    found = told(capfd, "--seconds", "300ms", "--from", url, "--out", str(tmp_path))
+def test_an_exporter_is_a_source_in_base_units(
+    exporter: Exporter, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    later = DCGM.replace(" 5000", " 9000")
+    found = told(capfd, "--seconds", "1200ms", "--from", exporter(DCGM, DCGM, later), "--out", str(tmp_path))
     by_device = {one["params"]["device"]: one for one in found["records"]}
     first = by_device["0"]["quantities"]
     assert by_device["0"]["params"]["host"] == "node-3"
     values = {name: quantity["value"] for name, quantity in first.items()}
-    assert values == {"clock": 1.98e9, "power": 631.95, "energy": 5.0}
+    assert values == {"clock": 1.98e9, "power": 631.95, "energy": 4.0}  # grew by 4000 mJ
     assert first["clock"]["origin"] == "parsed"
     assert first["clock"]["unit"] == "Hz"
     assert first["clock"]["n"] >= 2
     assert set(by_device["1"]["quantities"]) == {"clock"}
+    (run,) = [store.read(path.parent) for path in tmp_path.glob("*/run.json")]
+    notes = [note for record in run.records for note in record.notes]
+    assert "1 samples of its first answer are of families that are not known here" in notes
+
+
+def test_ports_and_hosts_of_an_exporter_are_their_own_records(
+    exporter: Exporter, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    node = 'node_load1 {load}\nnode_infiniband_port_data_transmitted_bytes_total{{device="m",port="1"}} {sent}\n'
+    texts = [node.format(load=load, sent=sent) for load, sent in ((1, 100), (1, 100), (3, 5100))]
+    found = told(capfd, "--seconds", "1200ms", "--from", exporter(*texts), "--out", str(tmp_path))
+    by_benchmark = {one["benchmark"]: one for one in found["records"]}
+    assert by_benchmark["telemetry.nic"]["params"]["port"] == "m/1"
+    sent = by_benchmark["telemetry.nic"]["quantities"]["sent"]
+    assert (sent["unit"], sent["value"] > 0) == ("B/s", True)
+    assert by_benchmark["telemetry.host"]["quantities"]["load"]["value"] == 2.0
+
+
+def test_an_exporter_that_hangs_ends_with_its_reason_and_the_others_are_kept(
+    exporter: Exporter, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect_telemetry, "PATIENCE", 0.2)
+    slow, good = exporter(DCGM, DCGM, DCGM, hold=30.0), exporter("node_load1 2\n")
+    found = told(capfd, "--seconds", "400ms", "--from", slow, "--from", good, "--out", str(tmp_path))
+    assert [one["benchmark"] for one in found["records"]] == ["telemetry.host"]
+    assert "has not returned" in found["problems"][0]
 
 
 def test_this_machine_is_a_source(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -108,35 +150,40 @@ def test_what_is_no_exporter_is_named(exporter, capfd: pytest.CaptureFixture[str
     assert "none of a family that is known" in capfd.readouterr().err
 
 
-def test_ports_of_adapters_are_counted_in_bytes_and_what_is_missing_is_absent(tmp_path: Path) -> None:
-    port = tmp_path / "sys/class/infiniband/mlx5_0/ports/1"
-    (port / "counters").mkdir(parents=True)
-    (port / "hw_counters").mkdir()
-    (port / "counters/port_xmit_data").write_text("250\n")
-    (port / "counters/port_rcv_data").write_text("N/A (no PMA)\n")
-    (port / "hw_counters/np_cnp_sent").write_text("7\n")
-    (found,) = nic_counters.ports(tmp_path)
-    assert nic_counters.name(found) == "mlx5_0/1"
-    assert nic_counters.NicProbe(found).read() == {"sent": 1000.0, "congestion_sent": 7.0}
-
-
 def test_a_source_that_goes_away_ends_and_the_others_go_on() -> None:
     """As where a driver is unloaded: what was read before is kept, and the reason is told."""
     lost, held = Gathered("telemetry.device", {}, Origin.MEASURED), Gathered("telemetry.host", {}, Origin.MEASURED)
 
-    def fail() -> None:
+    def fail() -> list[tuple[Gathered, dict[str, float]]]:
         if lost.readings == 2:
-            raise OSError("the device fell off the bus")
-        lost.add({"power": 300.0})
+            raise ProbeLost("the device fell off the bus")
+        return [(lost, {"power": 300.0})]
 
     sources = [
-        collect_telemetry._Source("device", fail, [lost]),
-        collect_telemetry._Source("host", lambda: held.add({"load": 1.0}), [held]),
-    ]
-    collect_telemetry._sample(sources, 0.3, 0.02, True)
-    assert "fell off the bus" in sources[0].ended
+        collect_telemetry._Source("device", fail), collect_telemetry._Source("host", lambda: [(held, {"load": 1.0})]),
+    ]  # fmt: skip
+    collect_telemetry._sample(sources, 0.5, 0.02, True)
+    assert sources[0].ended == "the device fell off the bus"
     assert (lost.readings, sources[1].ended) == (2, "")
     assert held.readings > 4
-    found = lost.found(f"ended early: {sources[0].ended}")
+    found = lost.found(sources[0].ended)
     assert found is not None
-    assert "fell off the bus" in found.measurements[0].evidence.flags[0]
+    assert found.notes == ("ended early: the device fell off the bus",)
+
+
+def test_what_a_probe_lacks_stands_in_the_record_with_its_reason(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = tmp_path / "sys/class/infiniband/mlx5_0/ports/1"
+    (port / "counters").mkdir(parents=True)
+    (port / "counters/port_xmit_data").write_text("250\n")
+    (port / "state").write_text("4: ACTIVE\n")
+    monkeypatch.setattr(nic_counters, "ports", lambda: iter([port]))
+    told(capfd, "--seconds", "400ms", "--out", str(tmp_path / "runs"))
+    (run,) = [store.read(path.parent) for path in (tmp_path / "runs").glob("*/run.json")]
+    (record,) = [record for record in run.records if record.benchmark == "telemetry.nic"]
+    assert record.params == {"port": "mlx5_0/1"}
+    assert {one.metric: one.unit.value for one in record.measurements} == {"sent": "B/s"}
+    assert set(record.measurements[0].samples) == {0.0}
+    assert "state: 4: ACTIVE" in record.notes
+    assert any(note.startswith("no received: counters/port_rcv_data: No such file") for note in record.notes)
